@@ -1,0 +1,50 @@
+# The same targets on a laptop and in CI. Needs python3 >= 3.11 and make; everything else goes into .venv.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.kdcurate-installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format bench docs clean
+
+help:
+	@echo "make demo    the whole story, offline, on data that it makes itself"
+	@echo "make test    all tests (PYTEST_ARGS=\"-m 'not slow'\" for the quick ones)"
+	@echo "make lint    ruff and mypy, changing nothing"
+	@echo "make format  what ruff can mend by itself"
+	@echo "make bench   every script in benchmarks/"
+	@echo "make docs    checks that every relative link in the documentation resolves"
+	@echo "make clean   removes caches and demo output, never .venv"
+
+# An environment that is already there is used as it is; only what is missing or too old is installed.
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "kdcurate needs Python 3.11 or newer, %s is %s: make PYTHON=python3.11" % (sys.executable, sys.version.split()[0]))'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,dev]'
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/kdcurate demo $(DEMO_ARGS)
+
+test: $(STAMP)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP)
+	@set -e; for script in $(wildcard benchmarks/*.py); do echo "== $$script"; $(BIN)/python $$script; done
+
+# The documentation is Markdown: there is nothing to build, only links to keep true.
+docs:
+	@$(PYTHON) scripts/check_links.py
+
+clean:
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,0 +1,190 @@
+"""build-index: sources in, catalog and vectors out, again and again from where it stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from index import sources
+from index.catalog import Catalog
+from index.commit import Batch, PendingCommits
+from index.decoded import DecodedPartition, decode_partition
+from index.embedder import Embedder
+from index.errors import CatalogBusyError, WorkspaceError
+from index.neighbours import update_index
+from index.parts import next_number, write_part
+from index.progress import Progress, Silent
+from index.sources import Partition
+from index.workers import default_workers, ordered_map
+
+ROWS_A_PART = 8192
+_EMBED_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What is in the workspace after a build, and what this build added."""
+
+    images: int
+    new: int
+    duplicates: int
+    failed: int
+    vectors: int
+    index: str
+
+
+def build_index(
+    workspace: Path,
+    source_names: Sequence[str],
+    embedder: Embedder,
+    *,
+    workers: int | None = None,
+    rows_a_part: int = ROWS_A_PART,
+    progress: Progress | None = None,
+) -> Summary:
+    """Decode, embed, catalogue, and index every image of the sources that is not yet done.
+
+    Memory is bounded by `rows_a_part` vectors and a few partitions of pixels. What a killed run
+    had committed stays; the rest is done by the next.
+
+    Raises:
+        DataError: a source that cannot be read at all.
+        WorkspaceError: another build runs here, the disk is full, or the catalog is damaged.
+    """
+    progress = progress or Silent()
+    workers = default_workers() if workers is None else workers
+    catalog = Catalog(workspace)
+    with _only_build(workspace):
+        todo = todo_partitions(catalog, source_names, embedder.key)
+        before = _image_count(catalog)
+        _embed(catalog, todo, embedder, workers, rows_a_part, progress)
+        factory = update_index(catalog, embedder.key, embedder.dim, progress)
+        return _summary(catalog, embedder.key, before, factory)
+
+
+def todo_partitions(
+    catalog: Catalog, source_names: Sequence[str], embedder: str
+) -> list[Partition]:
+    """List the partitions of the sources that this embedder has not done yet."""
+    done: set[str] = set()
+    if catalog.exists():
+        query = "SELECT key FROM partitions WHERE embedder = ?"
+        with catalog.read() as connection:
+            done = {key for (key,) in connection.execute(query, [embedder]).fetchall()}
+    return [part for part in sources.partitions(source_names) if part.key not in done]
+
+
+def _embed(
+    catalog: Catalog,
+    todo: list[Partition],
+    embedder: Embedder,
+    workers: int,
+    rows_a_part: int,
+    progress: Progress,
+) -> None:
+    pending = PendingCommits(catalog, embedder.key, progress)
+    batch = Batch()
+    decode_one = partial(decode_partition, view=embedder.view)
+    total = sum(part.count for part in todo)
+    number = _next_part(catalog, embedder.key)
+    with progress.step("Embedding", total, "images") as advance:
+        for decoded in ordered_map(decode_one, todo, workers if len(todo) > 1 else 0):
+            fresh = _fresh(catalog, embedder.key, decoded, batch.ids | pending.ids)
+            for rows in _slices(fresh):
+                batch.add_vectors(
+                    [decoded.images[i]["id"] for i in rows], embedder(decoded.pixels[rows])
+                )
+            batch.add_facts(decoded)
+            advance(decoded.partition.count)
+            if batch.rows >= rows_a_part or batch.facts >= 4 * rows_a_part:
+                number = _flush(catalog.workspace, embedder.key, number, batch, pending)
+                batch = Batch()
+        if batch.facts or batch.partitions:
+            _flush(catalog.workspace, embedder.key, number, batch, pending)
+        pending.settle()
+
+
+def _flush(
+    workspace: Path, embedder: str, number: int, batch: Batch, pending: PendingCommits
+) -> int:
+    if batch.rows:
+        ids, vectors = batch.stacked()
+        batch.part = write_part(workspace, f"vectors/{embedder}", number, ids, vectors)
+        number += 1
+    pending.offer(batch)
+    return number
+
+
+def _slices(rows: list[int]) -> Iterator[list[int]]:
+    for start in range(0, len(rows), _EMBED_BATCH):
+        yield rows[start : start + _EMBED_BATCH]
+
+
+def _fresh(
+    catalog: Catalog, embedder: str, decoded: DecodedPartition, underway: set[int]
+) -> list[int]:
+    """Return the positions of the images that have no vector yet.
+
+    While a teammate writes to the catalog, every image counts as fresh: a vector too many is
+    not referred to, an image without a vector would be a loss.
+    """
+    ids = [row["id"] for row in decoded.images]
+    known: set[int] = set()
+    if ids and catalog.exists():
+        query = "SELECT image_id FROM vectors WHERE embedder = ? AND image_id IN (SELECT unnest(?))"
+        try:
+            with catalog.read(patience_s=0.2) as connection:
+                rows = connection.execute(query, [embedder, ids]).fetchall()
+            known = {key for (key,) in rows}
+        except CatalogBusyError:
+            known = set()
+    return [i for i, key in enumerate(ids) if key not in known and key not in underway]
+
+
+def _next_part(catalog: Catalog, embedder: str) -> int:
+    if not catalog.exists():
+        return 0
+    with catalog.read() as connection:
+        return next_number(connection, f"vectors/{embedder}")
+
+
+def _image_count(catalog: Catalog) -> int:
+    if not catalog.exists():
+        return 0
+    with catalog.read() as connection:
+        return _count(connection, "SELECT count(*) FROM images")
+
+
+def _summary(catalog: Catalog, embedder: str, before: int, factory: str) -> Summary:
+    with catalog.read() as connection:
+        images = _count(connection, "SELECT count(*) FROM images")
+        return Summary(
+            images=images,
+            new=images - before,
+            duplicates=_count(connection, "SELECT count(*) FROM locations") - images,
+            failed=_count(connection, "SELECT count(*) FROM failures"),
+            vectors=_count(connection, "SELECT count(*) FROM vectors WHERE embedder = ?", embedder),
+            index=factory,
+        )
+
+
+def _count(connection: Any, query: str, *parameters: object) -> int:
+    return int(connection.execute(query, list(parameters)).fetchone()[0])
+
+
+@contextmanager
+def _only_build(workspace: Path) -> Iterator[None]:
+    workspace.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(workspace / ".build.lock", timeout=0):
+            yield
+    except Timeout:
+        raise WorkspaceError(
+            f"another build-index works in {workspace}: wait for it to end"
+        ) from None

@@ -1,0 +1,162 @@
+"""Short, exclusive visits to the DuckDB file: open, do, close."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+
+import duckdb
+
+from index.errors import CatalogBusyError, WorkspaceError
+
+FILE_NAME = "catalog.duckdb"
+READ_PATIENCE_S = 30.0
+WRITE_PATIENCE_S = 300.0
+
+
+class Catalog:
+    """The catalog of a workspace.
+
+    DuckDB lets no second process in while one has the file open for writing. So no connection
+    outlives one `read` or `write` block, and nothing is computed inside one.
+    """
+
+    def __init__(self, workspace: Path) -> None:
+        """Name the workspace; nothing is opened or created yet."""
+        self.workspace = workspace
+        self.path = workspace / FILE_NAME
+
+    def exists(self) -> bool:
+        """Tell whether the workspace has a catalog."""
+        return self.path.is_file()
+
+    @contextmanager
+    def read(self, patience_s: float = READ_PATIENCE_S) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Open read-only, beside any number of other readers.
+
+        Raises:
+            WorkspaceError: there is no catalog here, or it is damaged or of a newer version.
+            CatalogBusyError: another process still writes after `patience_s` seconds.
+        """
+        if not self.exists():
+            raise WorkspaceError(
+                f"no catalog at {self.path}: run `kdcurate build-index SOURCE -w {self.workspace}`"
+            )
+        connection = self._connect(read_only=True, patience_s=patience_s)
+        try:
+            _check_version(connection, self.path, must_be_current=True)
+            yield connection
+        finally:
+            connection.close()
+
+    @contextmanager
+    def write(self, patience_s: float = WRITE_PATIENCE_S) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Open for one transaction: committed at the end of the block, or rolled back.
+
+        Creates the file and brings its schema up to date.
+
+        Raises:
+            CatalogBusyError: another process holds the file after `patience_s` seconds.
+        """
+        self.workspace.mkdir(parents=True, exist_ok=True)
+        connection = self._connect(read_only=False, patience_s=patience_s)
+        try:
+            _migrate(connection, self.path)
+            connection.begin()
+            try:
+                yield connection
+                connection.commit()
+            except BaseException:
+                _roll_back(connection)
+                raise
+        finally:
+            connection.close()
+
+    def _connect(self, *, read_only: bool, patience_s: float) -> duckdb.DuckDBPyConnection:
+        deadline = time.monotonic() + patience_s
+        pause = 0.01
+        while True:
+            try:
+                return duckdb.connect(self.path, read_only=read_only)
+            except duckdb.IOException as error:
+                if "lock" not in str(error).lower():
+                    raise WorkspaceError(
+                        f"cannot open {self.path}: {_first_line(error)}; restore it from a copy, "
+                        "or move it away and run build-index again"
+                    ) from error
+                if time.monotonic() >= deadline:
+                    raise CatalogBusyError(
+                        f"{self.path} is held open by {_holder(error)}: close it there, "
+                        "then run the same command again"
+                    ) from error
+                time.sleep(pause)
+                pause = min(pause * 2, 0.5)
+            except duckdb.Error as error:
+                raise WorkspaceError(
+                    f"{self.path} is not a readable catalog: {_first_line(error)}"
+                ) from error
+
+
+def _roll_back(connection: duckdb.DuckDBPyConnection) -> None:
+    try:
+        connection.rollback()
+    except duckdb.Error:
+        return  # the failure itself already ended the transaction
+
+
+def _migrations() -> list[tuple[int, str]]:
+    folder = resources.files("index.catalog") / "migrations"
+    found = [entry for entry in folder.iterdir() if entry.name.endswith(".sql")]
+    return sorted((int(entry.name[:4]), entry.read_text("utf-8")) for entry in found)
+
+
+def _version(connection: duckdb.DuckDBPyConnection) -> int:
+    known = "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'kdcurate_schema'"
+    if connection.execute(known).fetchone() == (0,):
+        return 0
+    row = connection.execute("SELECT max(version) FROM kdcurate_schema").fetchone()
+    return int(row[0]) if row else 0
+
+
+def _check_version(
+    connection: duckdb.DuckDBPyConnection, path: Path, *, must_be_current: bool
+) -> int:
+    version, newest = _version(connection), _migrations()[-1][0]
+    if version > newest:
+        raise WorkspaceError(
+            f"{path} was written by a newer kdcurate (schema {version}, this one knows {newest}): "
+            "upgrade kdcurate"
+        )
+    if must_be_current and version < newest:
+        raise WorkspaceError(
+            f"{path} has schema {version}, this kdcurate needs {newest}: run build-index to upgrade"
+        )
+    return version
+
+
+def _migrate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    version = _check_version(connection, path, must_be_current=False)
+    for number, script in _migrations():
+        if number <= version:
+            continue
+        connection.begin()
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS kdcurate_schema "
+            "(version INTEGER NOT NULL, applied_at TIMESTAMPTZ NOT NULL)"
+        )
+        connection.execute(script)
+        connection.execute("INSERT INTO kdcurate_schema VALUES (?, now())", [number])
+        connection.commit()
+
+
+def _holder(error: Exception) -> str:
+    found = re.search(r"held in (.+?) \(PID (\d+)\)", str(error))
+    return f"process {found[2]} ({found[1]})" if found else "another process"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]

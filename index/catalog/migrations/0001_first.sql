@@ -1,0 +1,99 @@
+CREATE TABLE images (
+    id BIGINT PRIMARY KEY, sha256 BLOB NOT NULL, bytes BIGINT NOT NULL, format VARCHAR NOT NULL,
+    width INTEGER NOT NULL, height INTEGER NOT NULL, mode VARCHAR NOT NULL, added_at TIMESTAMPTZ NOT NULL);
+COMMENT ON TABLE images IS 'what decoded: one row per content, however often it occurs';
+COMMENT ON COLUMN images.id IS 'first 63 bits of the SHA-256 of the file''s bytes; also the id in FAISS';
+COMMENT ON COLUMN images.mode IS 'Pillow''s pixel mode as stored in the file, e.g. RGB, P, CMYK';
+
+CREATE TABLE locations (
+    image_id BIGINT NOT NULL, uri VARCHAR NOT NULL, kind VARCHAR NOT NULL, container VARCHAR NOT NULL,
+    position BIGINT NOT NULL, length BIGINT NOT NULL, metadata JSON);
+COMMENT ON TABLE locations IS 'where a content occurs: one row per occurrence; exact copies share image_id';
+COMMENT ON COLUMN locations.uri IS 'path, shard.tar#member, or file.parquet#row';
+COMMENT ON COLUMN locations.position IS 'byte offset in the container, or row number of a Parquet file';
+COMMENT ON COLUMN locations.metadata IS 'what came with the crawl: url, caption, ...; selection never reads it';
+
+CREATE TABLE failures (uri VARCHAR NOT NULL, container VARCHAR NOT NULL, reason VARCHAR NOT NULL);
+COMMENT ON TABLE failures IS 'files that could not be read or decoded, and why';
+
+CREATE TABLE partitions (key VARCHAR NOT NULL, embedder VARCHAR NOT NULL, container VARCHAR NOT NULL, entries BIGINT NOT NULL);
+COMMENT ON TABLE partitions IS 'slices of sources that are done for an embedder; the key changes with the content';
+
+CREATE TABLE parts (
+    store VARCHAR NOT NULL, part INTEGER NOT NULL, rows BIGINT NOT NULL, width INTEGER NOT NULL,
+    bytes BIGINT NOT NULL, sha256 VARCHAR NOT NULL);
+COMMENT ON TABLE parts IS 'append-only array files: vectors/EMBEDDER, logits/MODEL, moments/MODEL';
+COMMENT ON COLUMN parts.sha256 IS 'SHA-256 of the part file';
+
+CREATE TABLE vectors (image_id BIGINT NOT NULL, embedder VARCHAR NOT NULL, part INTEGER NOT NULL, "row" INTEGER NOT NULL);
+COMMENT ON TABLE vectors IS 'which row of which part file holds an image''s embedding';
+
+CREATE TABLE indexes (
+    embedder VARCHAR NOT NULL, factory VARCHAR NOT NULL, vectors BIGINT NOT NULL, width INTEGER NOT NULL,
+    parts INTEGER NOT NULL, sha256 VARCHAR NOT NULL);
+COMMENT ON TABLE indexes IS 'the FAISS index of each embedder, rebuilt from its vectors whenever it differs';
+
+CREATE TABLE models (
+    key VARCHAR NOT NULL, architecture VARCHAR NOT NULL, card JSON NOT NULL, classes VARCHAR[], added_at TIMESTAMPTZ NOT NULL);
+COMMENT ON TABLE models IS 'every teacher, student and embedder met so far; the key holds a hash of weights and options';
+
+CREATE TABLE scores (
+    image_id BIGINT NOT NULL, model VARCHAR NOT NULL, pseudo_label SMALLINT NOT NULL, confidence FLOAT NOT NULL,
+    part INTEGER NOT NULL, "row" INTEGER NOT NULL);
+COMMENT ON TABLE scores IS 'what a model says of an image; part and row point at its logits';
+COMMENT ON COLUMN scores.confidence IS 'largest softmax probability, computed from the stored float16 logits';
+
+CREATE TABLE shifts (image_id BIGINT NOT NULL, model VARCHAR NOT NULL, estimator VARCHAR NOT NULL, value FLOAT NOT NULL);
+COMMENT ON TABLE shifts IS 'estimates of how far an image is from the teacher''s own training data';
+
+CREATE TABLE duplicates (embedder VARCHAR NOT NULL, cosine FLOAT NOT NULL, image_id BIGINT NOT NULL, group_id BIGINT NOT NULL);
+COMMENT ON TABLE duplicates IS 'near-duplicate groups by embedding; group_id is the smallest image id of the group';
+
+CREATE TABLE manifests (
+    name VARCHAR NOT NULL, content_hash VARCHAR NOT NULL, strategy VARCHAR NOT NULL, options JSON NOT NULL,
+    teacher VARCHAR NOT NULL, student VARCHAR, embedder VARCHAR, parent VARCHAR, seed BIGINT NOT NULL,
+    pool BIGINT NOT NULL, eligible BIGINT NOT NULL, selected BIGINT NOT NULL, preprocessing JSON NOT NULL,
+    code_version VARCHAR NOT NULL, created_at TIMESTAMPTZ NOT NULL);
+COMMENT ON TABLE manifests IS 'immutable selections; the hash covers image ids, ranks, pseudo-labels and weights';
+
+CREATE TABLE decisions (
+    manifest VARCHAR NOT NULL, image_id BIGINT NOT NULL, selected BOOLEAN NOT NULL, "rank" INTEGER,
+    pseudo_label SMALLINT NOT NULL, weight FLOAT NOT NULL, score FLOAT NOT NULL, threshold FLOAT,
+    components MAP(VARCHAR, FLOAT) NOT NULL, reason VARCHAR NOT NULL);
+COMMENT ON TABLE decisions IS 'the ledger: for each manifest exactly one row per image, selected or not, and why';
+COMMENT ON COLUMN decisions."rank" IS '1 is the best selected image; NULL where not selected';
+COMMENT ON COLUMN decisions.components IS 'what the score was made of, e.g. components[''bn_shift'']';
+
+CREATE TABLE runs (
+    name VARCHAR NOT NULL, manifest VARCHAR NOT NULL, method VARCHAR NOT NULL, teacher VARCHAR NOT NULL,
+    student VARCHAR NOT NULL, options JSON NOT NULL, seed BIGINT NOT NULL, steps BIGINT NOT NULL,
+    accuracy DOUBLE, seconds DOUBLE NOT NULL, code_version VARCHAR NOT NULL, finished_at TIMESTAMPTZ NOT NULL);
+COMMENT ON TABLE runs IS 'finished students; the files are under runs/NAME';
+
+CREATE TABLE rounds (
+    run VARCHAR NOT NULL, round INTEGER NOT NULL, manifest VARCHAR NOT NULL, epoch INTEGER NOT NULL, alpha DOUBLE NOT NULL,
+    selected BIGINT NOT NULL, entered BIGINT NOT NULL, "left" BIGINT NOT NULL, seconds DOUBLE NOT NULL);
+COMMENT ON TABLE rounds IS 're-selections while a student learned: how many images entered and left';
+
+CREATE TABLE metrics (run VARCHAR NOT NULL, step BIGINT NOT NULL, name VARCHAR NOT NULL, value DOUBLE NOT NULL);
+COMMENT ON TABLE metrics IS 'training curves, as in runs/NAME/metrics.jsonl';
+
+CREATE VIEW selected AS
+    SELECT d.*, m.strategy, m.teacher, md.classes[d.pseudo_label + 1] AS class_name
+    FROM decisions d JOIN manifests m ON m.name = d.manifest LEFT JOIN models md ON md.key = m.teacher WHERE d.selected;
+COMMENT ON VIEW selected IS 'the images of each manifest, with the teacher''s name for their pseudo-label';
+CREATE VIEW rejected AS
+    SELECT d.*, m.strategy, m.teacher, md.classes[d.pseudo_label + 1] AS class_name
+    FROM decisions d JOIN manifests m ON m.name = d.manifest LEFT JOIN models md ON md.key = m.teacher WHERE NOT d.selected;
+COMMENT ON VIEW rejected IS 'the images that each manifest left, with the reason';
+CREATE VIEW agreement AS
+    SELECT m.name AS manifest, t.image_id, t.pseudo_label AS teacher_label, s.pseudo_label AS student_label,
+           t.confidence AS teacher_confidence, s.confidence AS student_confidence, t.pseudo_label = s.pseudo_label AS agrees
+    FROM manifests m JOIN scores t ON t.model = m.teacher JOIN scores s ON s.model = m.student AND s.image_id = t.image_id;
+COMMENT ON VIEW agreement IS 'teacher and student side by side, for manifests that were selected with a student card';
+CREATE VIEW class_balance AS
+    SELECT d.manifest, d.pseudo_label, any_value(md.classes[d.pseudo_label + 1]) AS class_name, count(*) AS pool,
+           count(*) FILTER (d.selected) AS selected, avg(d.score) FILTER (d.selected) AS mean_score
+    FROM decisions d JOIN manifests m ON m.name = d.manifest LEFT JOIN models md ON md.key = m.teacher
+    GROUP BY d.manifest, d.pseudo_label;
+COMMENT ON VIEW class_balance IS 'per manifest and pseudo-label: images in the pool and selected';

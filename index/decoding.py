@@ -1,0 +1,124 @@
+"""Safe decoding of hostile image bytes into the square view that a network sees."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+Pixels = NDArray[np.uint8]
+Interpolation = Literal["nearest", "bilinear", "bicubic"]
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+MAX_PIXELS = 64_000_000
+_RESAMPLING = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+}
+
+
+class DecodeError(Exception):
+    """These bytes are not an image that kdcurate opens; the message is the reason."""
+
+
+@dataclass(frozen=True)
+class View:
+    """The deterministic view of an image: shorter side to `resize`, centre crop to `size`."""
+
+    size: int
+    resize: int | None = None
+    interpolation: Interpolation = "bilinear"
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One decoded image: pixels (size, size, 3) and what its header said."""
+
+    pixels: Pixels
+    format: str
+    width: int
+    height: int
+    mode: str
+
+
+def decode(data: bytes, view: View) -> Decoded:
+    """Decode untrusted bytes.
+
+    The size is checked before any pixel is decoded, EXIF orientation is applied before
+    conversion, 16-bit is scaled, transparency is laid on white, and of an animation the first
+    frame is taken.
+
+    Raises:
+        DecodeError: with the reason: empty, unknown format, truncated, too many pixels, ...
+    """
+    if not data:
+        raise DecodeError("empty file")
+    try:
+        # A crawl is full of odd metadata; Pillow's warnings about it carry no decision.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                width, height = image.size
+                if width * height > MAX_PIXELS:
+                    raise DecodeError(f"too many pixels: {width}x{height} > {MAX_PIXELS}")
+                pixels = _square(_to_rgb(image), view)
+                return Decoded(pixels, image.format or "", width, height, image.mode)
+    except DecodeError:
+        raise
+    except UnidentifiedImageError:
+        raise DecodeError("not an image of a known format") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise DecodeError("too many pixels") from None
+    except MemoryError:
+        raise DecodeError("too large to decode in memory") from None
+    except Exception as error:  # Pillow's plugins raise nearly anything on damaged bytes
+        raise DecodeError(f"damaged: {type(error).__name__}: {error}"[:200]) from None
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    image.seek(0)
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I;16"):
+        return _from_high_depth(np.asarray(upright, dtype=np.float64) / 257.0)
+    if upright.mode in ("I", "F"):
+        values = np.asarray(upright, dtype=np.float64)
+        top = values.max(initial=0.0)
+        return _from_high_depth(values / 257.0 if top > 255 else values)
+    if upright.has_transparency_data:
+        rgba = upright.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return upright.convert("RGB")
+
+
+def _from_high_depth(values: NDArray[np.float64]) -> Image.Image:
+    grey = np.clip(np.rint(np.nan_to_num(values)), 0, 255).astype(np.uint8)
+    return Image.fromarray(grey).convert("RGB")
+
+
+def _square(image: Image.Image, view: View) -> Pixels:
+    shorter = view.resize or view.size
+    width, height = image.size
+    scale = shorter / min(width, height)
+    size = (max(shorter, round(width * scale)), max(shorter, round(height * scale)))
+    left, top = (size[0] - view.size) / 2, (size[1] - view.size) / 2
+    if size == (width, height):
+        box = (round(left), round(top), round(left) + view.size, round(top) + view.size)
+        return np.asarray(image.crop(box))
+    # Resize and crop in one step: an extreme aspect ratio must not inflate the image first.
+    source = (left / size[0] * width, top / size[1] * height)
+    box_f = (
+        source[0],
+        source[1],
+        source[0] + view.size / size[0] * width,
+        source[1] + view.size / size[1] * height,
+    )
+    resized = image.resize((view.size, view.size), _RESAMPLING[view.interpolation], box=box_f)
+    return np.asarray(resized)

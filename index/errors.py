@@ -1,0 +1,53 @@
+"""Every error that kdcurate raises on purpose.
+
+    KdcurateError                the command failed (exit code 1)
+    ├── UsageError               an option or a combination of options makes no sense (exit code 2)
+    ├── NothingSelectedError     nothing to do or nothing selected (exit code 3)
+    ├── DataError                an input file is missing or cannot be read
+    ├── WorkspaceError           the catalog or a part is missing, damaged, or of another version
+    │   └── CatalogBusyError     another process holds the catalog open
+    ├── NetworkError             an architecture, card, or weight file does not fit
+    └── MethodError              a distillation method does not fit a network
+
+A message says in one line what happened, to which file, and what to do.
+"""
+
+from __future__ import annotations
+
+
+class KdcurateError(Exception):
+    """Base of every error with a message meant for the user."""
+
+    exit_code = 1
+
+
+class UsageError(KdcurateError):
+    """An option, or a combination of options, that makes no sense."""
+
+    exit_code = 2
+
+
+class NothingSelectedError(KdcurateError):
+    """The work ended with nothing to do or nothing selected."""
+
+    exit_code = 3
+
+
+class DataError(KdcurateError):
+    """An input file that is missing or cannot be read."""
+
+
+class WorkspaceError(KdcurateError):
+    """A catalog or part file that is missing, damaged, or of another version."""
+
+
+class CatalogBusyError(WorkspaceError):
+    """Another process holds the catalog open; the message names it."""
+
+
+class NetworkError(KdcurateError):
+    """An architecture, card, or weight file that does not fit."""
+
+
+class MethodError(KdcurateError):
+    """A distillation method that does not fit a network."""

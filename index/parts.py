@@ -1,0 +1,89 @@
+"""Append-only stores of float16 rows with their image ids: vectors, logits, moments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import numpy as np
+from numpy.typing import NDArray
+
+from index.catalog.rows import insert
+from index.errors import WorkspaceError
+from index.files import atomic_path, file_sha256
+
+Ids = NDArray[np.int64]
+Rows = NDArray[np.float16]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part file as the catalog records it."""
+
+    store: str
+    part: int
+    rows: int
+    width: int
+    bytes: int
+    sha256: str
+
+    def path(self, workspace: Path) -> Path:
+        """Return where the part lies: WS/STORE/part-00000.npz."""
+        return workspace / self.store / f"part-{self.part:05d}.npz"
+
+
+def write_part(workspace: Path, store: str, number: int, ids: Ids, rows: Rows) -> Part:
+    """Write one part, fsynced and renamed; it counts once the catalog records it.
+
+    An older file of this number is a leftover of an interrupted run: it was never recorded.
+    """
+    path = workspace / store / f"part-{number:05d}.npz"
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, ids=ids, rows=rows)
+    width = rows.shape[1]
+    return Part(store, number, len(ids), width, path.stat().st_size, file_sha256(path))
+
+
+def record_part(connection: duckdb.DuckDBPyConnection, part: Part) -> None:
+    """Record a part in the catalog, inside the caller's transaction."""
+    insert(connection, "parts", {name: [value] for name, value in vars(part).items()})
+
+
+def list_parts(connection: duckdb.DuckDBPyConnection, store: str) -> list[Part]:
+    """List a store's recorded parts in order."""
+    rows = connection.execute(
+        "SELECT store, part, rows, width, bytes, sha256 FROM parts WHERE store = ? ORDER BY part",
+        [store],
+    ).fetchall()
+    return [Part(*row) for row in rows]
+
+
+def next_number(connection: duckdb.DuckDBPyConnection, store: str) -> int:
+    """Return the number that the store's next part gets."""
+    parts = list_parts(connection, store)
+    return parts[-1].part + 1 if parts else 0
+
+
+def read_part(workspace: Path, part: Part) -> tuple[Ids, Rows]:
+    """Read a part: ids (n,) int64 and rows (n, width) float16.
+
+    Raises:
+        WorkspaceError: the file is gone or its size is not what the catalog recorded.
+    """
+    path = part.path(workspace)
+    if not path.is_file() or path.stat().st_size != part.bytes:
+        raise WorkspaceError(
+            f"{path} is missing or damaged: `kdcurate doctor -w {workspace}` names every such file"
+        )
+    with np.load(path, allow_pickle=False) as arrays:
+        return arrays["ids"], arrays["rows"]
+
+
+def damaged_parts(workspace: Path, parts: list[Part]) -> Iterator[Path]:
+    """Yield the files whose bytes are not those that the catalog recorded."""
+    for part in parts:
+        path = part.path(workspace)
+        if not path.is_file() or file_sha256(path) != part.sha256:
+            yield path

@@ -1,0 +1,60 @@
+"""The types that sources hand to the rest of the index."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image of a source: its bytes, or the reason why there are none."""
+
+    uri: str
+    container: str
+    position: int
+    length: int
+    data: bytes = b""
+    error: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A slice of a source that one worker reads; `key` changes when its content changes."""
+
+    key: str
+    kind: str
+    container: str
+    entries: tuple[Any, ...]
+    count: int
+
+
+@dataclass(frozen=True)
+class SourceKind:
+    """The four functions that a kind of source offers."""
+
+    matches: Callable[[Path], bool]
+    partitions: Callable[[Path], Iterator[Partition]]
+    read: Callable[[Partition], Iterator[Item]]
+    fetch: Callable[[str, Sequence[tuple[int, int]]], Iterator[bytes]]
+
+
+def partition_key(*facts: object) -> str:
+    """Return a stable digest of what identifies a partition's content."""
+    return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:32]
+
+
+def fingerprint(path: Path) -> tuple[str, int, int]:
+    """Return (path, size, modification time in ns): changes when a shard is rewritten."""
+    stat = path.stat()
+    return str(path), stat.st_size, stat.st_mtime_ns
+
+
+def metadata_json(item: Item) -> str | None:
+    """Return what came with an image as JSON text, or None where nothing did."""
+    return json.dumps(item.metadata, default=str) if item.metadata else None

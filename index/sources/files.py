@@ -1,0 +1,98 @@
+"""Source: a folder tree of image files, or a single image file."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from index.errors import DataError
+from index.sources.base import Item, Partition, fingerprint, partition_key
+
+KIND = "files"
+SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
+)
+MAX_BYTES = 256 * 1024 * 1024
+_MOST_FILES = 1024
+_CUT_ONE_IN = 256
+
+Entry = tuple[str, int, int]
+
+
+def matches(path: Path) -> bool:
+    """Accept any folder, and a file with the suffix of an image."""
+    return path.is_dir() or path.suffix.lower() in SUFFIXES
+
+
+def partitions(path: Path) -> Iterator[Partition]:
+    """Cut a tree into partitions of about 256 files, in the order of their paths.
+
+    A partition ends where the hash of a file's name says so, not at a count: a file added to
+    the crawl changes one partition only, and the others need not be read again.
+    """
+    chunk: list[Entry] = []
+    for file in _walk(path):
+        try:
+            chunk.append(fingerprint(file))
+        except OSError:
+            chunk.append((str(file), -1, 0))
+        cut = zlib.crc32(os.fsencode(file.name)) % _CUT_ONE_IN == 0
+        if cut or len(chunk) == _MOST_FILES:
+            yield _partition(path, chunk)
+            chunk = []
+    if chunk:
+        yield _partition(path, chunk)
+
+
+def read(partition: Partition) -> Iterator[Item]:
+    """Read each file; a file that cannot be read is an item with an error."""
+    for name, size, _ in partition.entries:
+        uri = os.fsencode(name).decode("utf-8", "backslashreplace")
+        if uri != name:
+            yield Item(uri, uri, 0, 0, error="file name is not UTF-8: rename it")
+            continue
+        if size > MAX_BYTES:
+            yield Item(uri, name, 0, size, error=f"too large: {size} bytes > {MAX_BYTES}")
+            continue
+        try:
+            data = Path(name).read_bytes()
+        except OSError as error:
+            yield Item(uri, name, 0, 0, error=f"cannot be read: {error.strerror}")
+            continue
+        yield Item(uri, name, 0, len(data), data)
+
+
+def fetch(container: str, places: Sequence[tuple[int, int]]) -> Iterator[bytes]:
+    """Read a file again, or the byte ranges `places` of it."""
+    try:
+        with open(container, "rb") as file:
+            for position, length in places:
+                file.seek(position)
+                data = file.read(length)
+                if len(data) != length:
+                    raise DataError(f"{container} is shorter than when it was indexed: {_REMEDY}")
+                yield data
+    except OSError as error:
+        raise DataError(f"cannot read {container} ({error.strerror}): {_REMEDY}") from error
+
+
+_REMEDY = "put it back, or run build-index on the sources again"
+
+
+def _walk(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+        return
+    for folder, subfolders, names in os.walk(path):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
+                yield Path(folder, name)
+
+
+def _partition(root: Path, chunk: list[Entry]) -> Partition:
+    entries = tuple(chunk)
+    safe = [(os.fsencode(name).hex(), size, changed) for name, size, changed in entries]
+    return Partition(partition_key(KIND, safe), KIND, str(root), entries, len(entries))
