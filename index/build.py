@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from index import sources
 from index.catalog import Catalog
 from index.commit import Batch, PendingCommits
 from index.decoded import DecodedPartition, decode_partition
 from index.embedder import Embedder
-from index.errors import CatalogBusyError, WorkspaceError
+from index.errors import CatalogBusyError
+from index.files import locked
 from index.neighbours import update_index
 from index.parts import next_number, write_part
 from index.progress import Progress, Silent
@@ -60,7 +58,8 @@ def build_index(
     progress = progress or Silent()
     workers = default_workers() if workers is None else workers
     catalog = Catalog(workspace)
-    with _only_build(workspace):
+    lock = workspace / ".build.lock"
+    with locked(lock, f"another build-index works in {workspace}"):
         todo = todo_partitions(catalog, source_names, embedder.key)
         before = _image_count(catalog)
         _embed(catalog, todo, embedder, workers, rows_a_part, progress)
@@ -175,16 +174,4 @@ def _summary(catalog: Catalog, embedder: str, before: int, factory: str) -> Summ
 
 
 def _count(connection: Any, query: str, *parameters: object) -> int:
-    return int(connection.execute(query, list(parameters)).fetchone()[0])
-
-
-@contextmanager
-def _only_build(workspace: Path) -> Iterator[None]:
-    workspace.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(workspace / ".build.lock", timeout=0):
-            yield
-    except Timeout:
-        raise WorkspaceError(
-            f"another build-index works in {workspace}: wait for it to end"
-        ) from None
+    return int(one(connection, query, list(parameters))[0])

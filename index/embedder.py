@@ -28,6 +28,6 @@ class Embedder(Protocol):
         """The view that it wants its images in."""
         ...
 
-    def __call__(self, pixels: Pixels) -> NDArray[np.float32]:
+    def __call__(self, pixels: Pixels, /) -> NDArray[np.float32]:
         """Embed (n, size, size, 3) uint8 pixels as (n, dim) float32 vectors."""
         ...

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from index.errors import WorkspaceError
 
 
@@ -41,6 +43,25 @@ def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def locked(path: Path, otherwise: str) -> Iterator[None]:
+    """Hold an advisory lock file; the system frees it when the process dies, however it dies.
+
+    Raises:
+        WorkspaceError: another process holds it; `otherwise` says what that process does.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise WorkspaceError(f"{otherwise}: wait for it to end") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _fsync_directory(directory: Path) -> None:

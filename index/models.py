@@ -14,7 +14,7 @@ def register_model(
     known = "SELECT count(*) FROM models WHERE key = ?"
     if catalog.exists():
         with catalog.read() as connection:
-            if connection.execute(known, [key]).fetchone() != (0,):
+            if one(connection, known, [key]) != (0,):
                 return
     with catalog.write() as connection:
         connection.execute(

@@ -64,9 +64,9 @@ def update_index(
     path = index_path(catalog.workspace, embedder)
     with catalog.read() as connection:
         parts = list_parts(connection, f"vectors/{embedder}")
-        recorded = connection.execute(
-            "SELECT parts, sha256 FROM indexes WHERE embedder = ?", [embedder]
-        ).fetchone()
+        recorded = one(
+            connection, "SELECT parts, sha256 FROM indexes WHERE embedder = ?", [embedder]
+        )
     whole = recorded is not None and path.is_file() and file_sha256(path) == recorded[1]
     if whole and recorded is not None and recorded[0] == len(parts):
         return FACTORY
@@ -92,9 +92,7 @@ def open_index(catalog: Catalog, embedder: str) -> Any:
     """
     path = index_path(catalog.workspace, embedder)
     with catalog.read() as connection:
-        row = connection.execute(
-            "SELECT sha256, vectors FROM indexes WHERE embedder = ?", [embedder]
-        ).fetchone()
+        row = one(connection, "SELECT sha256, vectors FROM indexes WHERE embedder = ?", [embedder])
     remedy = "run the same build-index again: it rebuilds the index from the stored vectors"
     if row is None or not path.is_file():
         raise WorkspaceError(f"no FAISS index at {path}: {remedy}")

@@ -116,9 +116,9 @@ def _migrations() -> list[tuple[int, str]]:
 
 def _version(connection: duckdb.DuckDBPyConnection) -> int:
     known = "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'kdcurate_schema'"
-    if connection.execute(known).fetchone() == (0,):
+    if one(connection, known) == (0,):
         return 0
-    row = connection.execute("SELECT max(version) FROM kdcurate_schema").fetchone()
+    row = one(connection, "SELECT max(version) FROM kdcurate_schema")
     return int(row[0]) if row else 0
 
 

@@ -55,3 +55,14 @@ def _objects(values: Sequence[Any]) -> Any:
     array = np.empty(len(values), dtype=object)
     array[:] = values
     return array
+
+
+def one(
+    connection: duckdb.DuckDBPyConnection, query: str, parameters: Sequence[Any] = ()
+) -> tuple[Any, ...] | None:
+    """Return the first row of a query or None, and end its result.
+
+    DuckDB refuses the next statement on a connection whose last result was not read to its end.
+    """
+    rows = connection.execute(query, list(parameters)).fetchall()
+    return rows[0] if rows else None

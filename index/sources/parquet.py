@@ -100,7 +100,7 @@ def _schema(path: Path) -> list[tuple[str, str]]:
 def _row_count(path: Path) -> int:
     with duckdb.connect() as connection:
         try:
-            row = connection.execute("SELECT count(*) FROM read_parquet(?)", [str(path)]).fetchone()
+            row = one(connection, "SELECT count(*) FROM read_parquet(?)", [str(path)])
         except duckdb.Error as error:
             raise DataError(f"not a readable Parquet file: {path}; mend or remove it") from error
     return int(row[0]) if row else 0

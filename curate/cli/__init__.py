@@ -1,0 +1,1 @@
+"""The `kdcurate` command: parses, calls one library function, prints."""

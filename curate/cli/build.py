@@ -1,0 +1,142 @@
+"""kdcurate build-index."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from curate.cli.arguments import Device, DryRun, Json, Workers, Workspace, pick_device
+from curate.cli.output import TerminalProgress, note, print_json, print_pairs
+
+if TYPE_CHECKING:
+    from index.catalog import Catalog
+    from index.embedder import Embedder
+    from index.sources import Partition
+
+_PROBE_IMAGES = 256
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("build-index")(build_index)
+
+
+def build_index(
+    sources: Annotated[
+        list[str],
+        typer.Argument(help="Folder, image, *.parquet (image column), *.tar, or a quoted glob."),
+    ],
+    workspace: Workspace = Path("workspace"),
+    embedder: Annotated[
+        str | None,
+        typer.Option(
+            help="Card (.toml) or spec whose penultimate features are the vectors: any teacher, "
+            "torchvision:NAME?pretrained=true, timm:NAME?pretrained=true, open_clip:MODEL/TAG-or-"
+            "file. Default: the one that the workspace already has."
+        ),
+    ] = None,
+    workers: Workers = None,
+    device: Device = "auto",
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Decode and embed a crawl, index it with FAISS, catalogue it in DuckDB.
+
+    Run again after an interruption or with more sources: what is done stays done.
+
+    Example: kdcurate build-index crawl/ 'shards/*.tar' -w WS --embedder teacher.toml
+    """
+    from distill.networks import load_embedder
+    from distill.networks.card import resolve
+    from index.build import build_index as build
+    from index.build import todo_partitions
+    from index.catalog import Catalog
+    from index.models import register_model
+
+    catalog = Catalog(workspace)
+    card = resolve(_as_source(embedder or known_embedder(catalog)))
+    network = load_embedder(card, device=pick_device(device))
+    if dry_run:
+        plan = _plan(catalog, todo_partitions(catalog, sources, network.key), network)
+        (print_json if json else print_pairs)(plan)
+        return
+    note(f"embedding with {network.key} into {workspace}")
+    register_model(catalog, network.key, card.architecture, card.model_dump_json(), card.classes)
+    summary = asdict(
+        build(workspace, sources, network, workers=workers, progress=TerminalProgress())
+    )
+    if json:
+        print_json(summary)
+        return
+    print_pairs(summary)
+    if summary["failed"]:
+        note(
+            f'why files failed: kdcurate sql -w {workspace} "SELECT reason, count(*) FROM failures '
+            'GROUP BY ALL ORDER BY 2 DESC"'
+        )
+
+
+def known_embedder(catalog: Catalog) -> str:
+    """Return the card of the only embedder that the workspace has.
+
+    Raises:
+        UsageError: it has none yet, or several.
+    """
+    from index.errors import UsageError
+
+    found: list[tuple[str, str]] = []
+    if catalog.exists():
+        with catalog.read() as connection:
+            found = connection.execute(
+                "SELECT key, card FROM models WHERE key IN (SELECT embedder FROM partitions)"
+            ).fetchall()
+    if len(found) == 1:
+        return found[0][1]
+    if not found:
+        raise UsageError("the first build needs --embedder CARD-or-SPEC, for example a teacher")
+    names = ", ".join(key for key, _ in found)
+    raise UsageError(f"this workspace has several embedders ({names}): name one with --embedder")
+
+
+def _as_source(card: str) -> Any:
+    """A stored card is JSON; what a user types is a path or a spec."""
+    from distill.networks import Card
+
+    return Card.model_validate_json(card) if card.startswith("{") else card
+
+
+def _plan(catalog: Catalog, todo: list[Partition], network: Embedder) -> dict[str, Any]:
+    """Measure on the first images what the rest will take."""
+    from index.decoded import decode_partition
+    from index.neighbours import FACTORY
+
+    images = sum(part.count for part in todo)
+    plan: dict[str, Any] = {
+        "workspace": str(catalog.workspace),
+        "embedder": network.key,
+        "index": FACTORY,
+        "partitions": len(todo),
+        "images": images,
+        "disk_mb": round(images * (network.dim * 6 + 400) / 1e6, 1),
+        "ram_mb": round((images * network.dim * 4 + 64 * 512 * network.view.size**2 * 3) / 1e6, 1),
+    }
+    if todo:
+        began = time.monotonic()
+        decoded = decode_partition(todo[0], network.view)
+        middle = time.monotonic()
+        if len(decoded.pixels):
+            network(decoded.pixels[:_PROBE_IMAGES])
+        ended = time.monotonic()
+        decode_rate = len(decoded.pixels) / max(middle - began, 1e-9)
+        embed_rate = min(len(decoded.pixels), _PROBE_IMAGES) / max(ended - middle, 1e-9)
+        slower = max(min(decode_rate, embed_rate), 1e-9)
+        plan |= {
+            "decode_images_per_s": round(decode_rate),
+            "embed_images_per_s": round(embed_rate),
+            "eta_s": round(images / slower, 1),
+        }
+    return plan

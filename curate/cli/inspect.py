@@ -1,0 +1,119 @@
+"""kdcurate sql, schema, models, doctor, and demo."""
+
+from __future__ import annotations
+
+import csv as csv_module
+import sys
+from itertools import groupby
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from curate.cli.arguments import Json, Workspace
+from curate.cli.output import note, print_json, print_pairs, print_table
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    for command in (sql, schema, models, doctor, demo):
+        app.command(command.__name__)(command)
+
+
+def sql(
+    query: Annotated[str, typer.Argument(help="One SELECT; `kdcurate schema` names the tables.")],
+    workspace: Workspace = Path("workspace"),
+    json: Json = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV on stdout.")] = False,
+    parquet: Annotated[Path | None, typer.Option(help="Write the result to this file.")] = None,
+) -> None:
+    """Query the catalog, read-only; no query can read or write another file.
+
+    Example: kdcurate sql -w WS "SELECT reason, count(*) FROM failures GROUP BY ALL"
+    """
+    from curate.query import sandbox, write_parquet
+    from index.catalog import Catalog
+    from index.errors import UsageError
+
+    if sum((json, csv, parquet is not None)) > 1:
+        raise UsageError("choose one of --json, --csv, --parquet")
+    catalog = Catalog(workspace)
+    if parquet is not None:
+        write_parquet(catalog, query, parquet)
+        note(f"wrote {parquet}")
+        return
+    with sandbox(catalog) as connection:
+        cursor = connection.execute(query)
+        columns = [column[0] for column in cursor.description or []]
+        rows = cursor.fetchall()
+    if json:
+        print_json([dict(zip(columns, row, strict=True)) for row in rows])
+    elif csv:
+        writer = csv_module.writer(sys.stdout)
+        writer.writerow(columns)
+        writer.writerows(rows)
+    else:
+        print_table(columns, rows)
+
+
+def schema(workspace: Workspace = Path("workspace"), json: Json = False) -> None:
+    """Print every table and view of the catalog with its columns and what they mean."""
+    from curate.query import schema as read_schema
+    from index.catalog import Catalog
+
+    rows = read_schema(Catalog(workspace))
+    if json:
+        print_json(rows)
+        return
+    for name, columns in groupby(rows, key=lambda row: (row["relation"], row["kind"])):
+        listed = list(columns)
+        sys.stdout.write(f"\n{name[1]} {name[0]}: {listed[0]['relation_comment'] or ''}\n")
+        for row in listed:
+            comment = f"  -- {row['comment']}" if row["comment"] else ""
+            sys.stdout.write(f"    {row['column']:<20} {row['type']}{comment}\n")
+
+
+def models(json: Json = False) -> None:
+    """List the built-in networks: parameters with 10 classes, costs at 64x64 with 200 classes."""
+    from distill.networks.cost import table
+
+    rows = table()
+    if json:
+        print_json(rows)
+    else:
+        print_table(list(rows[0]), [list(row.values()) for row in rows])
+
+
+def doctor(
+    workspace: Annotated[
+        Path | None,
+        typer.Option("-w", "--workspace", envvar="KDCURATE_WORKSPACE", help="Check this one too."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Say what is installed, which devices there are, and whether a workspace is whole."""
+    from curate.doctor import installation, workspace_problems
+
+    found = installation()
+    problems = workspace_problems(workspace) if workspace else None
+    if json:
+        print_json(found | ({"problems": problems} if problems is not None else {}))
+    else:
+        print_pairs(found)
+        for problem in problems or []:
+            note(f"problem: {problem}")
+        if problems == []:
+            print_pairs({"workspace": f"{workspace} is whole"})
+    if problems:
+        raise typer.Exit(1)
+
+
+def demo(
+    directory: Annotated[Path, typer.Option("--dir", help="Where to work.")] = Path(
+        "kdcurate-demo"
+    ),
+) -> None:
+    """Tell the whole story offline, in some two minutes, on data that it makes itself."""
+    from curate.demo.story import tell
+
+    tell(directory)

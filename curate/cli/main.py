@@ -1,0 +1,79 @@
+"""The entry point: commands, exit codes, and errors in one line."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import click
+import typer
+
+from curate.cli import build, inspect, manifests, select, train
+from curate.cli.output import note
+from index import __version__
+from index.errors import KdcurateError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="kdcurate",
+    help="Turn a crawl of unlabelled images into the training set from which a student learns "
+    "what its teacher knows.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing to do or nothing selected.",
+)
+build.register(app)
+select.register(app)
+train.register(app)
+inspect.register(app)
+manifests.register(app)
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,  # noqa: ARG001
+) -> None:
+    """Print the version where asked; `--debug` is read before parsing, in `main`."""
+    if version:
+        typer.echo(f"kdcurate {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run a command and turn every expected failure into one line and an exit code."""
+    arguments = sys.argv[1:]
+    debug = "--debug" in arguments
+    # Accepted before and after the command, where people type it.
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        app(args=arguments, standalone_mode=False)
+    except click.exceptions.Abort:
+        _interrupted()
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.exceptions.Exit as exit_:
+        sys.exit(exit_.exit_code)
+    except KeyboardInterrupt:
+        _interrupted()
+    except BrokenPipeError:
+        sys.exit(0)  # the reader, such as head, has seen enough
+    except KdcurateError as error:
+        if debug:
+            raise
+        note(f"kdcurate: {error}")
+        sys.exit(error.exit_code)
+    except Exception as error:
+        if debug:
+            raise
+        kind = type(error).__name__
+        note(f"kdcurate: {kind}: {' '.join(str(error).split())} (--debug shows where)")
+        sys.exit(1)
+
+
+def _interrupted() -> None:
+    note("interrupted: the same command run again goes on from here")
+    sys.exit(INTERRUPTED)

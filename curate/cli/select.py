@@ -1,0 +1,144 @@
+"""kdcurate select."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from curate.cli.arguments import Device, DryRun, Json, Seed, Workers, Workspace, pick_device
+from curate.cli.output import TerminalProgress, note, print_json, print_pairs
+
+if TYPE_CHECKING:
+    from curate.manifest import Manifest
+    from index.catalog import Catalog
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("select")(select)
+
+
+def select(
+    teacher: Annotated[str, typer.Option(help="Card (.toml) or spec of the teacher.")],
+    strategy: Annotated[str, typer.Option(help="random, msp, entropy, kd3, or a plugin.")] = "kd3",
+    budget: Annotated[
+        int | None, typer.Option(help="Images to take; default: all that are eligible.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Of the manifest; default: strategy and hash.")
+    ] = None,
+    workspace: Workspace = Path("workspace"),
+    student: Annotated[
+        str | None, typer.Option(help="Card of a student; scores agreement, and kd3 mixes it in.")
+    ] = None,
+    alpha: Annotated[
+        float | None, typer.Option(help="kd3: the teacher's share of the mixed logits (1).")
+    ] = None,
+    balance: Annotated[
+        str | None,
+        typer.Option(help="Classes: none, proportional, or full. kd3: proportional, else none."),
+    ] = None,
+    per_class: Annotated[int | None, typer.Option(help="Most images of one class.")] = None,
+    near_duplicates: Annotated[
+        float | None,
+        typer.Option(
+            help="Keep one of each group whose embeddings' cosine is at least this (0.999)."
+        ),
+    ] = None,
+    reverse: Annotated[
+        bool, typer.Option("--reverse", help="Worst first: a negative control.")
+    ] = False,
+    seed: Seed = 0,
+    workers: Workers = None,
+    device: Device = "auto",
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Score the pool, decide every image, and write a manifest.
+
+    Example: kdcurate select -w WS --teacher teacher.toml --strategy kd3 --budget 8000 --name first
+    """
+    from curate.selection import SelectOptions
+    from curate.selection import select as decide
+    from index.catalog import Catalog
+
+    options = SelectOptions(
+        strategy=strategy,
+        budget=budget,
+        balance=balance,
+        per_class=per_class,
+        alpha=alpha,
+        seed=seed,
+        near_duplicates=near_duplicates,
+        reverse=reverse,
+    )
+    options.check()
+    catalog = Catalog(workspace)
+    if dry_run:
+        plan = _plan(catalog, teacher, student) | {"options": options.as_json()}
+        (print_json if json else print_pairs)(plan)
+        return
+    pool = _score(catalog, teacher, student, pick_device(device), workers)
+    manifest = decide(pool, name, options, progress=TerminalProgress())
+    if json:
+        print_json(summary(manifest))
+        return
+    print_pairs(summary(manifest))
+    note(f"next: kdcurate distill -w {workspace} --manifest {manifest.name} --teacher {teacher}")
+
+
+def summary(manifest: Manifest) -> dict[str, Any]:
+    """What `select` reports of a manifest."""
+    names = ("strategy", "teacher", "student", "pool", "eligible", "selected", "content_hash")
+    return {"manifest": manifest.name} | {name: getattr(manifest, name) for name in names}
+
+
+def _score(
+    catalog: Catalog, teacher: str, student: str | None, device: str, workers: int | None
+) -> Any:
+    """Score with teacher and student what they have not scored, and return the pool."""
+    from curate.networks import score_with
+    from curate.selection import Pool
+    from index.errors import UsageError
+
+    progress = TerminalProgress()
+    options: dict[str, Any] = {"device": device, "workers": workers, "progress": progress}
+    network = score_with(catalog, teacher, **options)
+    learner = score_with(catalog, student, **options) if student else None
+    if learner is not None and learner.num_classes != network.num_classes:
+        raise UsageError(
+            f"{teacher} has {network.num_classes} classes, {student} {learner.num_classes}: "
+            "they must be the same"
+        )
+    return Pool(
+        catalog=catalog,
+        teacher=network.key,
+        classes=network.num_classes,
+        preprocessing=network.card.input.model_dump(mode="json"),
+        student=learner.key if learner else None,
+        embedder=_embedder(catalog),
+    )
+
+
+def _embedder(catalog: Catalog) -> str | None:
+    """The embedder whose index finds near-duplicates: the one that was built first."""
+    with catalog.read() as connection:
+        row = connection.execute("SELECT embedder FROM indexes LIMIT 1").fetchone()
+    return row[0] if row else None
+
+
+def _plan(catalog: Catalog, teacher: str, student: str | None) -> dict[str, Any]:
+    from curate.scoring import unscored_count
+    from distill.networks import load_network
+
+    plan: dict[str, Any] = {"workspace": str(catalog.workspace)}
+    for role, card in (("teacher", teacher), ("student", student)):
+        if card:
+            network = load_network(card)
+            missing = unscored_count(catalog, network.key)
+            plan[role] = network.key
+            plan[f"images_to_score_with_{role}"] = missing
+            plan[f"disk_mb_for_{role}"] = round(missing * (network.num_classes * 2 + 40) / 1e6, 1)
+    return plan

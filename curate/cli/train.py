@@ -1,0 +1,189 @@
+"""kdcurate distill and kdcurate evaluate."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from curate.cli.arguments import Device, DryRun, Json, Seed, Workers, Workspace, pick_device
+from curate.cli.output import TerminalProgress, note, print_json, print_pairs
+
+if TYPE_CHECKING:
+    from distill.networks import Network
+    from distill.run import MakeReselect, RunOptions
+    from index.catalog import Catalog
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.command("distill")(distill)
+    app.command("evaluate")(evaluate)
+
+
+def distill(
+    manifest: Annotated[str, typer.Option(help="Manifest to train on; with --rounds, its rules.")],
+    teacher: Annotated[str, typer.Option(help="Card (.toml) or spec of the teacher.")],
+    student: Annotated[str, typer.Option(help="Spec or card of the student, as cifar:resnet8.")],
+    method: Annotated[str, typer.Option(help="kd, kd3, or a plugin.")] = "kd3",
+    epochs: Annotated[int, typer.Option(help="Passes over the manifest.")] = 240,
+    max_steps: Annotated[int | None, typer.Option(help="Steps in all, instead of epochs.")] = None,
+    rounds: Annotated[
+        int, typer.Option(help="Re-select so many times with the student as it learns.")
+    ] = 0,
+    batch_size: Annotated[int, typer.Option(help="Images a step.")] = 128,
+    lr: Annotated[float | None, typer.Option(help="Peak; default: the method's.")] = None,
+    schedule: Annotated[
+        str | None, typer.Option(help="step, cosine, onecycle; default: the method's.")
+    ] = None,
+    augment: Annotated[str, typer.Option(help="crop, resized-crop, or none.")] = "crop",
+    option: Annotated[
+        list[str] | None, typer.Option(help="Of the method: NAME=VALUE, as temperature=4.")
+    ] = None,
+    evaluate_on: Annotated[
+        str | None,
+        typer.Option("--eval", help="Labelled Parquet or folder, for the last step's accuracy."),
+    ] = None,
+    run: Annotated[
+        str | None, typer.Option(help="Name of the run; default: from its options.")
+    ] = None,
+    workspace: Workspace = Path("workspace"),
+    seed: Seed = 0,
+    device: Device = "auto",
+    precision: Annotated[
+        str, typer.Option(help="auto (bfloat16 where the machine gains), float32, bfloat16.")
+    ] = "auto",
+    checkpoint_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 200,
+    cache_budget: Annotated[float, typer.Option(help="GiB of decoded images in memory.")] = 4.0,
+    workers: Workers = None,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Train a student on a manifest; run again after an interruption, it goes on.
+
+    Example: kdcurate distill -w WS --manifest first --teacher teacher.toml --student cifar:resnet8
+    """
+    from distill.networks import load_network
+    from distill.options import TrainOptions
+    from distill.run import RunOptions
+    from distill.run import distill as train
+    from index.catalog import Catalog
+
+    options = RunOptions(
+        manifest=manifest,
+        teacher=teacher,
+        student=student,
+        method=method,
+        train=TrainOptions(
+            epochs=epochs,
+            max_steps=max_steps,
+            batch_size=batch_size,
+            lr=lr,
+            schedule=schedule,
+            augment=augment,
+            seed=seed,
+            device=pick_device(device),
+            precision=precision,
+            rounds=rounds,
+            checkpoint_every=checkpoint_every,
+        ),
+        method_options=parse_options(option or []),
+        name=run,
+        evaluate_on=evaluate_on,
+        cache_budget_gib=cache_budget,
+        workers=workers,
+    )
+    catalog = Catalog(workspace)
+    network = load_network(teacher)
+    if dry_run:
+        (print_json if json else print_pairs)(_plan(catalog, options, network))
+        return
+    make_reselect = _rounds(catalog, options, network) if rounds else None
+    result = train(
+        catalog,
+        options,
+        teacher=network,
+        make_reselect=make_reselect,
+        progress=TerminalProgress(),
+    )
+    (print_json if json else print_pairs)(asdict(result))
+    if not json:
+        note(f"next: kdcurate evaluate {result.student} --data LABELLED")
+
+
+def evaluate(
+    network: Annotated[str, typer.Argument(help="Card (.toml) or spec; a student.toml too.")],
+    data: Annotated[
+        str, typer.Option(help="Parquet with image and label, or a folder with one per class.")
+    ],
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Measure the accuracy of a network on labelled images.
+
+    Example: kdcurate evaluate WS/runs/RUN/student.toml --data test.parquet
+    """
+    import torch
+
+    from distill.evaluation import evaluate as measure
+    from distill.images import load_labelled
+    from distill.networks import load_network
+
+    place = pick_device(device)
+    loaded = load_network(network).to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    found = measure(loaded, load_labelled(data, loaded.card.input.view()), place)
+    (print_json if json else print_pairs)(asdict(found))
+
+
+def parse_options(pairs: list[str]) -> dict[str, Any]:
+    """Parse NAME=VALUE; the method checks names and types.
+
+    Raises:
+        UsageError: a pair without `=`.
+    """
+    from index.errors import UsageError
+
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise UsageError(f"--option {pair!r}: write NAME=VALUE, as temperature=4")
+        options[name.strip()] = value.strip()
+    return options
+
+
+def _rounds(catalog: Catalog, options: RunOptions, teacher: Network) -> MakeReselect:
+    from curate.manifest import get_manifest
+    from curate.networks import score
+    from curate.rounds import Rounds, check_rounds
+
+    parent = get_manifest(catalog, options.manifest)
+    check_rounds(parent)
+    progress = TerminalProgress()
+    score(catalog, teacher, options.train.device, workers=options.workers, progress=progress)
+
+    def make_reselect(run: str, ids: Any) -> Rounds:
+        return Rounds(catalog, parent, teacher.key, teacher.num_classes, run, ids, progress)
+
+    return make_reselect
+
+
+def _plan(catalog: Catalog, options: RunOptions, teacher: Network) -> dict[str, Any]:
+    from distill.run import run_name
+    from distill.selection import read_selection
+
+    options.train.check()
+    selection = read_selection(catalog, options.manifest)
+    batch = min(options.train.batch_size, len(selection.ids))
+    steps = options.train.max_steps or options.train.epochs * (len(selection.ids) // batch)
+    size = teacher.card.input.size
+    return {
+        "run": options.name or run_name(options, teacher, selection.content_hash),
+        "images": len(selection.ids),
+        "steps": steps,
+        "rounds": options.train.rounds,
+        "ram_mb_for_images": round(len(selection.ids) * size * size * 3 / 1e6, 1),
+        "device": options.train.device,
+    }

@@ -1,0 +1,63 @@
+"""What a manifest says of an image, of its reasons, and of its classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from curate.manifest import get_manifest
+from index.catalog import Catalog
+from index.errors import UsageError
+
+# The kind of reason is what stands before its numbers.
+_KIND = r"regexp_replace(reason, '( of)?[ :]*-?[0-9].*$|: place.*$', '')"
+
+
+def explain(catalog: Catalog, manifest: str, image_id: int) -> dict[str, Any]:
+    """Return an image's decision with its reason, components, and where it was found.
+
+    Raises:
+        UsageError: no such manifest, or no such image in it.
+    """
+    get_manifest(catalog, manifest)
+    with catalog.read() as connection:
+        cursor = connection.execute(
+            "SELECT d.manifest, d.image_id, d.selected, d.reason, d.rank, d.pseudo_label, "
+            "c.classes[d.pseudo_label + 1] AS class_name, d.score, d.threshold, d.weight, "
+            "d.components FROM decisions d JOIN manifests m ON m.name = d.manifest "
+            "LEFT JOIN models c ON c.key = m.teacher WHERE d.manifest = ? AND d.image_id = ?",
+            [manifest, image_id],
+        )
+        names = [column[0] for column in cursor.description]
+        row = cursor.fetchone()
+        if row is None:
+            raise UsageError(
+                f"no image {image_id} in {manifest!r}: take an id from the table images"
+            )
+        found = connection.execute(
+            "SELECT uri FROM locations WHERE image_id = ? ORDER BY uri LIMIT 8", [image_id]
+        ).fetchall()
+    decision = dict(zip(names, row, strict=True))
+    return decision | {"found_at": [uri for (uri,) in found]}
+
+
+def reasons(catalog: Catalog, manifest: str) -> dict[str, int]:
+    """Count the decisions of a manifest by kind of reason, most frequent first."""
+    with catalog.read() as connection:
+        rows = connection.execute(
+            f"SELECT {_KIND} AS kind, count(*) FROM decisions WHERE manifest = ? "
+            "GROUP BY kind ORDER BY 2 DESC, 1",
+            [manifest],
+        ).fetchall()
+    return dict(rows)
+
+
+def class_balance(catalog: Catalog, manifest: str) -> list[dict[str, Any]]:
+    """Return per class the images of the pool and those selected."""
+    with catalog.read() as connection:
+        cursor = connection.execute(
+            "SELECT pseudo_label, class_name, pool, selected, mean_score FROM class_balance "
+            "WHERE manifest = ? ORDER BY pseudo_label",
+            [manifest],
+        )
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

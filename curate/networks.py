@@ -1,0 +1,77 @@
+"""Networks as curation uses them: scorers of the pool, registered in the catalog."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from curate.scoring import Scorer, score_pool
+from curate.shift import update_bn_shift
+from distill.moments import MomentTaps
+from distill.networks import Network, load_network, normalise
+from index.catalog import Catalog
+from index.decoding import Pixels
+from index.errors import NetworkError
+from index.models import register_model
+from index.progress import Progress
+
+
+def score_with(
+    catalog: Catalog,
+    card: str,
+    *,
+    device: str = "cpu",
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Network:
+    """Load a network, score what it has not scored yet, and bring its bn_shift up to date."""
+    network = load_network(card)
+    score(catalog, network, device, workers=workers, progress=progress)
+    return network
+
+
+def score(
+    catalog: Catalog,
+    network: Network,
+    device: str,
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Score what a loaded network has not scored yet, and bring its bn_shift up to date."""
+    register(catalog, network)
+    score_pool(catalog, make_scorer(network, device), workers=workers, progress=progress)
+    update_bn_shift(catalog, network.key)
+
+
+def register(catalog: Catalog, network: Network) -> None:
+    """Record a network in the catalog under its key."""
+    card = network.card
+    register_model(catalog, network.key, card.architecture, card.model_dump_json(), card.classes)
+
+
+def make_scorer(network: Network, device: str = "cpu") -> Scorer:
+    """Wrap a network for `score_pool`: logits, and raw BatchNorm shift where it has BatchNorm."""
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    try:
+        taps: MomentTaps | None = MomentTaps(network)
+    except NetworkError:
+        taps = None
+
+    def forward(pixels: Pixels) -> tuple[NDArray[np.float16], NDArray[np.float16] | None]:
+        images = normalise(torch.from_numpy(pixels), network.card.input, device)
+        with torch.inference_mode(), taps or nullcontext():
+            logits = _half(network(images))
+            return logits, _half(taps.shift()) if taps else None
+
+    return Scorer(network.key, network.card.input.view(), forward)
+
+
+def _half(values: torch.Tensor) -> NDArray[np.float16]:
+    """Store as float16, clipped to its range: an infinite logit would poison every sum."""
+    limit = torch.finfo(torch.float16).max
+    array: NDArray[np.float16] = values.float().clamp(-limit, limit).half().cpu().numpy()
+    return array

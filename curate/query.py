@@ -1,0 +1,60 @@
+"""SQL over the catalog: read-only, and closed to every other file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from index.catalog import Catalog
+from index.errors import UsageError, WorkspaceError
+
+
+@contextmanager
+def sandbox(catalog: Catalog, output: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open the catalog read-only, with no access to files but `output`, and no way back.
+
+    Raises:
+        UsageError: DuckDB's message, in one line, for a query that fails.
+    """
+    with catalog.read() as connection:
+        if output is not None:
+            quoted = str(output.absolute()).replace("'", "''")
+            connection.execute(f"SET allowed_paths = ['{quoted}']")
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
+        try:
+            yield connection
+        except duckdb.Error as error:
+            raise UsageError("SQL: " + " ".join(str(error).split())) from error
+
+
+def write_parquet(catalog: Catalog, query: str, output: Path) -> None:
+    """Write a query's result to a Parquet file, whole or not at all."""
+    partial = output.with_name(f".{output.name}.tmp")
+    quoted = str(partial.absolute()).replace("'", "''")
+    try:
+        with sandbox(catalog, partial) as connection:
+            statement = query.strip().rstrip(";")
+            connection.execute(f"COPY ({statement}\n) TO '{quoted}' (FORMAT parquet)")
+        partial.replace(output)
+    except OSError as error:
+        raise WorkspaceError(f"cannot write {output}: {error.strerror}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def schema(catalog: Catalog) -> list[dict[str, str | None]]:
+    """List every table and view with its columns and comments."""
+    with catalog.read() as connection:
+        rows = connection.execute(
+            "SELECT r.name, r.kind, r.comment, c.column_name, c.data_type, c.comment FROM ("
+            "  SELECT table_name AS name, 'table' AS kind, comment FROM duckdb_tables()"
+            "  UNION ALL SELECT view_name, 'view', comment FROM duckdb_views() WHERE NOT internal"
+            ") r JOIN duckdb_columns() c ON c.table_name = r.name "
+            "ORDER BY r.kind, r.name, c.column_index"
+        ).fetchall()
+    names = ("relation", "kind", "relation_comment", "column", "type", "comment")
+    return [dict(zip(names, row, strict=True)) for row in rows]

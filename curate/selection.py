@@ -1,0 +1,239 @@
+"""select: scores to a manifest, with a reason for every image."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from curate.ledger import Ledger
+from curate.logits import Logits, StoredLogits
+from curate.manifest import Manifest, content_hash, find_manifest
+from curate.quotas import BALANCES
+from curate.shift import BN_SHIFT
+from curate.strategies import Batch, Scored, Settings, Strategy, make_strategy
+from curate.strategies.base import Floats, softmax
+from index import __version__
+from index.catalog import Catalog, insert
+from index.duplicates import near_duplicate_groups
+from index.errors import NothingSelectedError, UsageError
+from index.parts import Ids
+from index.progress import Progress, Silent
+
+
+@dataclass(frozen=True)
+class SelectOptions:
+    """What a selection is made with; stored in the manifest as its options."""
+
+    strategy: str
+    budget: int | None = None
+    balance: str | None = None
+    per_class: int | None = None
+    alpha: float | None = None
+    seed: int = 0
+    near_duplicates: float | None = None
+    reverse: bool = False
+
+    def check(self) -> None:
+        """Check what does not depend on the pool.
+
+        Raises:
+            UsageError: a value that makes no sense; the message names the option.
+        """
+        make_strategy(self.strategy, Settings(self.seed, self.alpha))
+        for name in ("budget", "per_class"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                option = name.replace("_", "-")
+                raise UsageError(f"--{option} is {value}: it must be at least 1")
+        if self.balance is not None and self.balance not in BALANCES:
+            raise UsageError(f"--balance is {self.balance!r}: choose one of {', '.join(BALANCES)}")
+        if self.balance not in (None, "none") and self.budget is None:
+            raise UsageError(f"--balance {self.balance} shares a budget: give --budget")
+        if self.near_duplicates is not None and not 0 < self.near_duplicates <= 1:
+            raise UsageError(
+                f"--near-duplicates is {self.near_duplicates}: a cosine above 0 and at most 1"
+            )
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the options that differ from nothing, for the manifest's row."""
+        return {name: value for name, value in vars(self).items() if value not in (None, False)}
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What a selection reads: the pool as teacher, student, and embedder see it.
+
+    `student_logits` overrides the stored logits of `student`: a round's student is scored in
+    memory. Nothing that came with the crawl is here, so no selection can read it.
+    """
+
+    catalog: Catalog
+    teacher: str
+    classes: int
+    preprocessing: dict[str, Any]
+    student: str | None = None
+    student_logits: Logits | None = None
+    embedder: str | None = None
+
+
+def select(
+    pool: Pool,
+    name: str | None,
+    options: SelectOptions,
+    *,
+    parent: str | None = None,
+    progress: Progress | None = None,
+) -> Manifest:
+    """Decide every image of the pool and commit the manifest with its ledger.
+
+    Selecting again under the same name is harmless where it decides the same.
+
+    Raises:
+        UsageError: options that contradict each other, or a name that another selection has.
+        NothingSelectedError: no image is eligible.
+    """
+    options.check()
+    strategy = make_strategy(options.strategy, Settings(options.seed, options.alpha))
+    options = replace(options, balance=options.balance or strategy.default_balance)
+    _check(pool, strategy, options)
+    folder = pool.catalog.workspace / "scratch"
+    folder.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix="select-") as scratch:
+        ledger = Ledger(Path(scratch), pool.classes)
+        try:
+            _fill(ledger, pool, strategy, options, progress or Silent())
+            ledger.decide(
+                strategy.thresholds(ledger.class_counts()),
+                options.budget,
+                options.balance or "none",
+                options.per_class,
+            )
+            total, eligible, selected = ledger.counts()
+            if selected == 0:
+                raise NothingSelectedError(
+                    f"{options.strategy} selected none of {total} images: {eligible} were eligible"
+                )
+            digest = content_hash(ledger.selected())
+            manifest = Manifest(
+                name=name or f"{options.strategy}-{digest[:8]}",
+                content_hash=digest,
+                strategy=options.strategy,
+                options=options.as_json(),
+                teacher=pool.teacher,
+                student=pool.student,
+                embedder=pool.embedder if options.near_duplicates else None,
+                parent=parent,
+                seed=options.seed,
+                pool=total,
+                eligible=eligible,
+                selected=selected,
+                preprocessing=pool.preprocessing,
+                code_version=__version__,
+            )
+            _commit(pool.catalog, manifest, ledger.write_parquet())
+        finally:
+            ledger.close()
+    return manifest
+
+
+def _check(pool: Pool, strategy: Strategy, options: SelectOptions) -> None:
+    if strategy.needs_student and pool.student is None:
+        raise UsageError(
+            f"{options.strategy} needs a student here: give --student CARD, or --alpha 1"
+        )
+    if options.reverse and strategy.thresholds(np.ones(pool.classes, np.int64)) is not None:
+        raise UsageError(f"--reverse makes no sense with {options.strategy}: it has thresholds")
+    if options.near_duplicates is not None and pool.embedder is None:
+        raise UsageError("--near-duplicates needs an index: run build-index with an embedder")
+
+
+def _fill(
+    ledger: Ledger, pool: Pool, strategy: Strategy, options: SelectOptions, progress: Progress
+) -> None:
+    student = pool.student_logits
+    if student is None and pool.student is not None:
+        student = StoredLogits(pool.catalog, pool.student)
+    for ids, teacher in StoredLogits(pool.catalog, pool.teacher).batches():
+        batch = Batch(ids, teacher, student.gather(ids) if student else None)
+        scored = strategy.score(batch)
+        if options.reverse:
+            scored = Scored(-scored.score, scored.pseudo_label, scored.components)
+        ledger.add(ids, scored, scored.components | _components(pool, batch))
+    if options.near_duplicates is not None and pool.embedder is not None:
+        ids, groups = near_duplicate_groups(
+            pool.catalog, pool.embedder, options.near_duplicates, progress
+        )
+        ledger.add_groups(ids, groups)
+        _store_groups(pool, options.near_duplicates, ids, groups)
+
+
+def _store_groups(pool: Pool, cosine: float, ids: Ids, groups: Ids) -> None:
+    facts = {"embedder": pool.embedder, "cosine": cosine, "image_id": ids, "group_id": groups}
+    with pool.catalog.write() as connection:
+        connection.execute(
+            "DELETE FROM duplicates WHERE embedder = ? AND cosine = ?::FLOAT",
+            [pool.embedder, cosine],
+        )
+        insert(connection, "duplicates", facts)
+
+
+def _components(pool: Pool, batch: Batch) -> dict[str, Floats]:
+    """What the ledger says of an image whatever the strategy: confidence, agreement, shift."""
+    teacher = softmax(batch.teacher)
+    components = {"teacher_confidence": teacher.max(axis=1)}
+    if batch.student is not None:
+        student = softmax(batch.student)
+        components["student_confidence"] = student.max(axis=1)
+        components["agreement"] = agreement(teacher, student)
+    shift = _stored_shift(pool, batch.ids)
+    if shift is not None:
+        components[BN_SHIFT] = shift
+    return components
+
+
+def agreement(teacher: Floats, student: Floats) -> Floats:
+    """Return 1 - JS(p_t, p_s) / ln 2 per image: 1 where both say the same, 0 where disjoint."""
+    middle: Floats = (teacher + student) / np.float32(2)
+    divergence = (_kl(teacher, middle) + _kl(student, middle)) / 2
+    agreed: Floats = (1.0 - divergence / np.log(2.0)).astype(np.float32)
+    return agreed
+
+
+def _kl(p: Floats, q: Floats) -> Floats:
+    tiny = np.finfo(np.float32).tiny
+    total: Floats = (p * (np.log(np.maximum(p, tiny)) - np.log(np.maximum(q, tiny)))).sum(axis=1)
+    return total
+
+
+def _stored_shift(pool: Pool, ids: Ids) -> Floats | None:
+    with pool.catalog.read() as connection:
+        connection.register("wanted", {"image_id": ids, "place": np.arange(len(ids))})
+        found = connection.execute(
+            "SELECT s.value FROM wanted w JOIN shifts s USING (image_id) "
+            "WHERE s.model = ? AND s.estimator = ? ORDER BY w.place",
+            [pool.teacher, BN_SHIFT],
+        ).fetchnumpy()
+    value = np.asarray(found["value"], dtype=np.float32)
+    return value if len(value) == len(ids) else None
+
+
+def _commit(catalog: Catalog, manifest: Manifest, decisions: Path) -> None:
+    with catalog.write() as connection:
+        before = find_manifest(connection, manifest.name)
+        if before is not None:
+            if before.content_hash == manifest.content_hash:
+                return
+            raise UsageError(
+                f"a manifest called {manifest.name!r} exists and decides differently "
+                f"({before.content_hash[:8]}, not {manifest.content_hash[:8]}): give another --name"
+            )
+        places = ", ".join("?" * len(manifest.row()))
+        connection.execute(f"INSERT INTO manifests VALUES ({places}, now())", manifest.row())
+        connection.execute(
+            "INSERT INTO decisions SELECT ?, * FROM read_parquet(?)",
+            [manifest.name, str(decisions)],
+        )

@@ -1,0 +1,78 @@
+"""Estimates of how far each image is from what the teacher was trained on."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.catalog import Catalog, insert
+from index.parts import Ids, Part, list_parts, read_part
+
+BN_SHIFT = "bn_shift"
+
+
+def update_bn_shift(catalog: Catalog, model: str) -> bool:
+    """Bring the stored bn_shift of every image up to date; needs no original data.
+
+    The raw shift of each BatchNorm layer, sum over channels of |mu - mu^| / sigma^ +
+    |log(sigma / sigma^)|, is z-scored over the pool, and the layers' z-scores are averaged: 0 is
+    the pool's middle, below 0 is closer to the teacher's training data.
+
+    Returns:
+        False for a network without BatchNorm layers, which has no such estimate.
+    """
+    with catalog.read() as connection:
+        parts = list_parts(connection, f"moments/{model}")
+        stored = one(
+            connection,
+            "SELECT count(*) FROM shifts WHERE model = ? AND estimator = ?",
+            [model, BN_SHIFT],
+        )
+    total = sum(part.rows for part in parts)
+    if total == 0:
+        return False
+    if stored == (total,):
+        return True
+    mean, deviation = _layer_statistics(catalog, parts)
+    with catalog.write() as connection:
+        connection.execute(
+            "DELETE FROM shifts WHERE model = ? AND estimator = ?", [model, BN_SHIFT]
+        )
+        for part in parts:
+            ids, raw = read_part(catalog.workspace, part)
+            value = mean_z_score(raw.astype(np.float64), mean, deviation)
+            rows = {"image_id": ids, "model": model, "estimator": BN_SHIFT, "value": value}
+            insert(connection, "shifts", rows)
+    return True
+
+
+def mean_z_score(
+    raw: NDArray[np.float64], mean: NDArray[np.float64], deviation: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Return the mean over layers of (raw - mean) / deviation: raw (n, L), statistics (L,)."""
+    scale = np.where(deviation > 0, deviation, 1.0)
+    average: NDArray[np.float64] = ((raw - mean) / scale).mean(axis=1)
+    return average.astype(np.float32)
+
+
+def _layer_statistics(
+    catalog: Catalog, parts: list[Part]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and standard deviation (L,) over all parts, by Chan's merging of moments."""
+    count = 0
+    mean = np.zeros(parts[0].width)
+    squares = np.zeros(parts[0].width)
+    for part in parts:
+        raw = _raw(catalog, part)[1]
+        part_mean = raw.mean(axis=0)
+        delta = part_mean - mean
+        merged = count + len(raw)
+        squares += ((raw - part_mean) ** 2).sum(axis=0) + delta**2 * count * len(raw) / merged
+        mean += delta * len(raw) / merged
+        count = merged
+    return mean, np.sqrt(squares / count)
+
+
+def _raw(catalog: Catalog, part: Part) -> tuple[Ids, NDArray[np.float64]]:
+    ids, rows = read_part(catalog.workspace, part)
+    return ids, rows.astype(np.float64)

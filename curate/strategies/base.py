@@ -1,0 +1,82 @@
+"""What a strategy is: scores for a batch of images, and thresholds once the pool is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Labels = NDArray[np.int16]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images to score: ids (n,), teacher logits (n, K), and where asked for the student's."""
+
+    ids: NDArray[np.int64]
+    teacher: Floats
+    student: Floats | None = None
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores (n,), larger is better; pseudo-labels (n,); and what the scores were made of."""
+
+    score: Floats
+    pseudo_label: Labels
+    components: dict[str, Floats] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a user can set of any strategy."""
+
+    seed: int = 0
+    alpha: float | None = None
+
+
+class Strategy(Protocol):
+    """Ranks the pool; one file and one line in the registry."""
+
+    name: str
+    needs_student: bool
+    default_balance: str
+
+    def score(self, batch: Batch) -> Scored:
+        """Score a batch; depends on nothing outside it, so the order of batches is free."""
+        ...
+
+    def thresholds(self, class_counts: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        """Return per class the score that an image must exceed, or None for no threshold.
+
+        Args:
+            class_counts: (K,) images of the pool by pseudo-label.
+        """
+        ...
+
+
+class Unthresholded:
+    """Base of the strategies that only rank."""
+
+    needs_student = False
+    default_balance = "none"
+
+    def thresholds(self, class_counts: NDArray[np.int64]) -> NDArray[np.float64] | None:  # noqa: ARG002
+        """Rank only: no image is ruled out by its score."""
+        return None
+
+
+def softmax(logits: Floats) -> Floats:
+    """Return softmax over the last axis, (n, K)."""
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities: Floats = shifted / shifted.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+def top_label(logits: Floats) -> Labels:
+    """Return argmax over the classes, (n,)."""
+    labels: Labels = logits.argmax(axis=1).astype(np.int16)
+    return labels

@@ -1,0 +1,23 @@
+"""msp: the teacher's maximum softmax probability."""
+
+from __future__ import annotations
+
+from curate.strategies.base import Batch, Scored, Settings, Unthresholded, softmax, top_label
+
+
+class Msp(Unthresholded):
+    """Score max_k p_k with p = softmax(z_t).
+
+    Source: Hendrycks and Gimpel, ICLR 2017; as a selector of web images, DFND (CVPR 2021).
+    Cost: the teacher's logits only. Choose this when: there is no student yet and the teacher's
+    confidence can be trusted; add `--balance full`, for confidence favours easy classes.
+    """
+
+    name = "msp"
+
+    def __init__(self, settings: Settings) -> None:
+        """Need no setting."""
+
+    def score(self, batch: Batch) -> Scored:
+        """Take the largest probability."""
+        return Scored(softmax(batch.teacher).max(axis=1), top_label(batch.teacher))

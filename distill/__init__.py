@@ -1,0 +1,1 @@
+"""Networks and training: model zoo, teacher loading, methods, trainer, evaluation."""

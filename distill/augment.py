@@ -1,0 +1,65 @@
+"""The training view: batched tensor augmentation, on the device, from one generator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Augment = Callable[[Tensor, torch.Generator], Tensor]
+
+
+def flip(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Mirror each image (B, C, H, W) left to right with probability one half."""
+    mirrored = torch.rand(len(images), generator=generator) < 0.5
+    return torch.where(mirrored.to(images.device)[:, None, None, None], images.flip(3), images)
+
+
+def crop_flip(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Pad by an eighth of the side with black, crop back at a random place, flip.
+
+    The usual view for CIFAR (He et al., CVPR 2016): 4 pixels at 32.
+    """
+    count, _, height, width = images.shape
+    pad = height // 8
+    padded = F.pad(images, (pad, pad, pad, pad))
+    shift = torch.randint(0, 2 * pad + 1, (2, count), generator=generator).to(images.device)
+    rows = shift[0][:, None] + torch.arange(height, device=images.device)
+    columns = shift[1][:, None] + torch.arange(width, device=images.device)
+    batch = torch.arange(count, device=images.device)[:, None, None]
+    cropped = padded.permute(0, 2, 3, 1)[batch, rows[:, :, None], columns[:, None, :]]
+    return flip(cropped.permute(0, 3, 1, 2), generator)
+
+
+def resized_crop_flip(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Crop 8 to 100 % of the area at an aspect of 3/4 to 4/3, resize to the full side, flip.
+
+    The distribution is RandomResizedCrop's (Szegedy et al., CVPR 2015); a crop that would leave
+    the image is shortened instead of drawn again.
+    """
+    count, _, height, width = images.shape
+    draw = torch.rand(4, count, generator=generator).to(images.device)
+    area = 0.08 + 0.92 * draw[0]
+    aspect = torch.exp((2 * draw[1] - 1) * torch.log(torch.tensor(4 / 3)))
+    wide = (area * aspect).sqrt().clamp(max=1)
+    high = (area / aspect).sqrt().clamp(max=1)
+    theta = torch.zeros(count, 2, 3, device=images.device)
+    theta[:, 0, 0], theta[:, 0, 2] = wide, (2 * draw[2] - 1) * (1 - wide)
+    theta[:, 1, 1], theta[:, 1, 2] = high, (2 * draw[3] - 1) * (1 - high)
+    grid = F.affine_grid(theta, [count, 1, height, width], align_corners=False)
+    crops = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+    return flip(crops, generator)
+
+
+def no_augmentation(images: Tensor, generator: torch.Generator) -> Tensor:  # noqa: ARG001
+    """Leave the images as they are."""
+    return images
+
+
+AUGMENTATIONS: dict[str, Augment] = {
+    "crop": crop_flip,
+    "resized-crop": resized_crop_flip,
+    "none": no_augmentation,
+}

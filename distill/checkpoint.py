@@ -1,0 +1,40 @@
+"""Checkpoints of a run: whole or absent, and refused where the run's options differ."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from index.errors import WorkspaceError
+from index.files import atomic_path
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint; the previous one stays until this one is on disk."""
+    with atomic_path(path) as temporary:
+        torch.save(state, temporary)
+
+
+def load_checkpoint(path: Path, options: dict[str, Any]) -> dict[str, Any] | None:
+    """Read a checkpoint, or return None where there is none.
+
+    Raises:
+        WorkspaceError: it is damaged, or of a run with other options; names the first that differs.
+    """
+    if not path.is_file():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise WorkspaceError(f"{path} is damaged: delete it to train anew") from error
+    stored = json.loads(state["options"])
+    for name in sorted(stored.keys() | options.keys()):
+        if stored.get(name) != options.get(name):
+            raise WorkspaceError(
+                f"{path} is of a run with {name} = {stored.get(name)!r}, not "
+                f"{options.get(name)!r}: give this run another --run name"
+            )
+    return state

@@ -1,0 +1,60 @@
+"""How good a network is on labelled images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from distill.images import LabelledImages
+from distill.networks import Network, normalise
+from index.decoding import Pixels
+from index.errors import DataError
+
+BATCH = 512
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Top-1 accuracy: `correct` of `n`."""
+
+    accuracy: float
+    correct: int
+    n: int
+
+
+def evaluate(
+    network: Network, data: LabelledImages, device: torch.device | str = "cpu"
+) -> Evaluation:
+    """Compare predictions with labels, in float32.
+
+    Raises:
+        DataError: a label that the network has no class for.
+    """
+    low, high = int(data.labels.min()), int(data.labels.max())
+    if low < 0 or high >= network.num_classes:
+        raise DataError(
+            f"labels run from {low} to {high}, the network has classes 0 to "
+            f"{network.num_classes - 1}: check the label column"
+        )
+    predicted = predict(network, data.pixels, device).argmax(axis=1)
+    correct = int((predicted == data.labels).sum())
+    return Evaluation(correct / len(data.labels), correct, len(data.labels))
+
+
+def predict(
+    network: Network, pixels: Pixels, device: torch.device | str = "cpu"
+) -> NDArray[np.float32]:
+    """Return logits (N, K) of pixels (N, S, S, 3)."""
+    training = network.training
+    network.eval()
+    batches = []
+    with torch.inference_mode():
+        for start in range(0, len(pixels), BATCH):
+            chunk = torch.from_numpy(pixels[start : start + BATCH])
+            batches.append(network(normalise(chunk, network.card.input, device)).float().cpu())
+    network.train(training)
+    logits: NDArray[np.float32] = torch.cat(batches).numpy()
+    return logits

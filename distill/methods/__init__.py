@@ -1,0 +1,37 @@
+"""Distillation methods by name; third parties add theirs as entry points ``kdcurate.methods``."""
+
+from __future__ import annotations
+
+import difflib
+from importlib.metadata import entry_points
+
+from distill.methods.base import Losses, Method, TrainDefaults
+from distill.methods.kd import KD
+from distill.methods.kd3 import KD3
+from index.errors import UsageError
+
+METHODS: dict[str, type[Method]] = {method.name: method for method in (KD, KD3)}
+ENTRY_POINTS = "kdcurate.methods"
+
+__all__ = ["METHODS", "Losses", "Method", "TrainDefaults", "find_method", "method_names"]
+
+
+def method_names() -> list[str]:
+    """Names of all methods, built-in ones first."""
+    return [*METHODS, *sorted(entry_points(group=ENTRY_POINTS).names - METHODS.keys())]
+
+
+def find_method(name: str) -> type[Method]:
+    """Return the method of this name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name in METHODS:
+        return METHODS[name]
+    for entry in entry_points(group=ENTRY_POINTS, name=name):
+        found: type[Method] = entry.load()
+        return found
+    near = difflib.get_close_matches(name, method_names(), n=1)
+    hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(method_names())}"
+    raise UsageError(f"no distillation method '{name}': {hint}")

@@ -1,0 +1,54 @@
+"""metrics.jsonl: one line a measurement, cut back to the checkpoint when a run resumes."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from index.files import atomic_path
+
+
+class MetricsLog:
+    """Means of what a run measures, written every so many steps."""
+
+    def __init__(self, path: Path, every: int) -> None:
+        self._path = path
+        self._every = every
+        self._sums: dict[str, float] = defaultdict(float)
+        self._count = 0
+
+    def rewind(self, step: int) -> None:
+        """Drop what was measured after `step`: those steps are taken again."""
+        if self._path.is_file():
+            kept = [row for row in read_metrics(self._path) if row["step"] <= step]
+            with atomic_path(self._path) as temporary:
+                temporary.write_text("".join(json.dumps(row) + "\n" for row in kept))
+
+    def add(self, step: int, values: dict[str, float], *, last: bool) -> None:
+        """Add the measurements of a step; `last` writes what is collected."""
+        for name, value in values.items():
+            self._sums[name] += value
+        self._count += 1
+        if step % self._every == 0 or last:
+            means = {name: total / self._count for name, total in self._sums.items()}
+            with self._path.open("a") as file:
+                file.write(json.dumps({"step": step, **means}) + "\n")
+            self.forget()
+
+    def forget(self) -> None:
+        """Start a new mean."""
+        self._sums.clear()
+        self._count = 0
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Read the lines of a log; a last line cut off by a kill is left out."""
+    rows = []
+    for line in path.read_text().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return rows

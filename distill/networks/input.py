@@ -1,0 +1,43 @@
+"""What a network expects of an image, and the step from stored bytes to its input."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
+from torch import Tensor
+
+from index.decoding import View
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class InputSpec(BaseModel):
+    """Size in pixels and channel statistics (of values in 0..1) of a network's input.
+
+    ``resize`` is the length given to the shorter side before the centre crop to ``size``; without
+    it, ``size`` itself.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    size: PositiveInt
+    resize: PositiveInt | None = None
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = IMAGENET_STD
+    interpolation: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
+
+    def view(self) -> View:
+        """Return the part that is done while decoding: size, resize, interpolation."""
+        return View(self.size, self.resize, self.interpolation)
+
+
+def normalise(images: Tensor, spec: InputSpec, device: torch.device | str = "cpu") -> Tensor:
+    """Turn uint8 images (B, S, S, 3) into float32 (B, 3, S, S) in channels_last order on device."""
+    mean = torch.tensor(spec.mean, device=device).view(1, 3, 1, 1)
+    std = torch.tensor(spec.std, device=device).view(1, 3, 1, 1)
+    # A permuted NHWC tensor already is channels_last: nothing is copied but the cast to float.
+    scaled = images.to(device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255)
+    return scaled.sub_(mean).div_(std)

@@ -1,0 +1,69 @@
+"""How to train, and what the machine makes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from distill.augment import AUGMENTATIONS
+from distill.schedule import SCHEDULES
+from index.errors import UsageError
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """How to train; what is None is the method's published default."""
+
+    epochs: int = 240
+    max_steps: int | None = None
+    batch_size: int = 128
+    lr: float | None = None
+    schedule: str | None = None
+    augment: str = "crop"
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "auto"
+    rounds: int = 0
+    checkpoint_every: int = 200
+    log_every: int = 50
+
+    def check(self) -> None:
+        """Check what does not depend on networks or images.
+
+        Raises:
+            UsageError: a value that makes no sense; the message names the option.
+        """
+        choices: dict[str, tuple[str | None, list[str]]] = {
+            "schedule": (self.schedule, list(SCHEDULES)),
+            "augment": (self.augment, list(AUGMENTATIONS)),
+            "precision": (self.precision, ["auto", "float32", "bfloat16"]),
+            "device": (self.device, ["auto", "cpu", "cuda", "mps"]),
+        }
+        for name, (value, known) in choices.items():
+            if value is not None and value not in known:
+                names = ", ".join(known)
+                raise UsageError(f"--{name} is {value!r}: choose one of {names}")
+        for name in ("epochs", "max_steps", "batch_size", "checkpoint_every", "log_every"):
+            count = getattr(self, name)
+            if count is not None and count < 1:
+                raise UsageError(f"--{name.replace('_', '-')} is {count}: it must be at least 1")
+        if self.rounds < 0:
+            raise UsageError(f"--rounds is {self.rounds}: it must not be negative")
+        if self.lr is not None and self.lr <= 0:
+            raise UsageError(f"--lr is {self.lr}: it must be above 0")
+
+
+def resolve_precision(precision: str, device: str) -> Any:
+    """Return Fabric's name of a precision; `auto` takes bfloat16 where the hardware has it.
+
+    Weights stay float32 (bf16-mixed); measured on a CPU with AMX the step is about twice as fast.
+    """
+    if precision == "float32":
+        return "32-true"
+    if precision == "bfloat16":
+        return "bf16-mixed"
+    if device in ("auto", "cuda") and torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+    return "bf16-mixed" if torch.cpu._is_amx_tile_supported() else "32-true"

@@ -1,0 +1,228 @@
+"""A run: a student trained on a manifest, its files under runs/NAME and its row in the catalog."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distill.evaluation import evaluate
+from distill.images import load_labelled, load_pool
+from distill.methods import find_method
+from distill.metrics import read_metrics
+from distill.networks import Network, load_network, save_student
+from distill.options import TrainOptions
+from distill.selection import Selection, read_selection
+from distill.trainer import Reselect, Trainer, TrainResult
+from index import __version__
+from index.catalog import Catalog, insert
+from index.files import atomic_path, locked
+from index.models import register_model
+from index.progress import Progress, Silent
+
+POOL = "SELECT id FROM images"
+MakeReselect = Callable[[str, NDArray[np.int64]], Reselect]
+CHOSEN = "SELECT image_id FROM decisions WHERE selected AND manifest = '{}'"
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What is trained on what; `method_options` go to the method."""
+
+    manifest: str
+    teacher: str
+    student: str
+    method: str
+    train: TrainOptions
+    method_options: dict[str, Any]
+    name: str | None = None
+    evaluate_on: str | None = None
+    cache_budget_gib: float = 4.0
+    workers: int | None = None
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run: its name, the student's card, its accuracy on the data asked for."""
+
+    run: str
+    student: str
+    accuracy: float | None
+    steps: int
+    seconds: float
+
+
+def run_name(options: RunOptions, teacher: Network, content_hash: str) -> str:
+    """Return the name that the same command gets again: readable, with a hash of its options."""
+    identity = json.dumps(_identity(options, teacher, content_hash), sort_keys=True)
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:6]
+    kind = options.student.partition("?")[0].rpartition(":")[2]
+    student = Path(kind).stem.replace("/", "-")
+    manifest = options.manifest.replace("/", "-")
+    return f"{manifest}-{options.method}-{student}-s{options.train.seed}-{digest}"
+
+
+def distill(
+    catalog: Catalog,
+    options: RunOptions,
+    *,
+    teacher: Network,
+    make_reselect: MakeReselect | None = None,
+    progress: Progress | None = None,
+) -> RunResult:
+    """Train a student, or finish or report the run that the same options began.
+
+    Args:
+        make_reselect: takes the run's name and the pool's ids, ascending; what it returns is
+            called at the start of each of `options.train.rounds` rounds.
+
+    Raises:
+        WorkspaceError: another process trains this run, or its checkpoint does not fit.
+    """
+    progress = progress or Silent()
+    selection = read_selection(catalog, options.manifest)
+    name = options.name or run_name(options, teacher, selection.content_hash)
+    folder = catalog.workspace / "runs" / name
+    with locked(folder / ".lock", f"another process trains {name}"):
+        finished = _finished(folder)
+        if finished is not None and (finished.accuracy is not None or not options.evaluate_on):
+            progress.say(f"run {name} is finished: its result is read, nothing is trained")
+            return finished
+        trainer = _trainer(catalog, options, teacher, selection, folder, make_reselect, progress)
+        result = trainer.fit()
+        return _finish(catalog, options, teacher, trainer, result, folder, progress)
+
+
+def _trainer(
+    catalog: Catalog,
+    options: RunOptions,
+    teacher: Network,
+    selection: Selection,
+    folder: Path,
+    make_reselect: MakeReselect | None,
+    progress: Progress,
+) -> Trainer:
+    student = load_network(
+        options.student,
+        num_classes=teacher.num_classes,
+        input=teacher.card.input,
+        seed=options.train.seed,
+        allow_random=True,
+    )
+    method = find_method(options.method)(teacher, student, options.method_options)
+    only = POOL if make_reselect else CHOSEN.format(options.manifest.replace("'", "''"))
+    images = load_pool(
+        catalog,
+        teacher.card.input.view(),
+        only=only,
+        cache_budget_gib=options.cache_budget_gib,
+        workers=options.workers,
+        progress=progress,
+    )
+    return Trainer(
+        method,
+        images,
+        selection,
+        options.train,
+        folder,
+        reselect=make_reselect(folder.name, images.ids) if make_reselect else None,
+        identity=_identity(options, teacher, selection.content_hash),
+        progress=progress,
+    )
+
+
+def _identity(options: RunOptions, teacher: Network, content_hash: str) -> dict[str, Any]:
+    """What makes a run that run: with the same, it resumes; with another, it is another run."""
+    train = asdict(options.train)
+    for name in ("checkpoint_every", "log_every"):
+        del train[name]
+    return {
+        **train,
+        "manifest": content_hash,
+        "teacher": teacher.key,
+        "student": options.student,
+        "method": options.method,
+        "method_options": options.method_options,
+    }
+
+
+def _finish(
+    catalog: Catalog,
+    options: RunOptions,
+    teacher: Network,
+    trainer: Trainer,
+    result: TrainResult,
+    folder: Path,
+    progress: Progress,
+) -> RunResult:
+    provenance = {
+        "manifest": result.selection.manifest,
+        "manifest_hash": result.selection.content_hash,
+        "teacher": teacher.key,
+        "method": options.method,
+        "seed": str(options.train.seed),
+        "run": folder.name,
+    }
+    network = trainer.deployed()
+    card = save_student(network, folder, provenance=provenance)
+    accuracy = None
+    if options.evaluate_on:
+        progress.say(f"evaluating on {options.evaluate_on}")
+        data = load_labelled(options.evaluate_on, network.card.input.view())
+        accuracy = evaluate(network, data, trainer.device).accuracy
+    done = RunResult(folder.name, str(card), accuracy, result.steps, result.seconds)
+    _record(catalog, options, teacher, load_network(card), done, folder)
+    with atomic_path(folder / "result.json") as temporary:
+        temporary.write_text(json.dumps(asdict(done), indent=2) + "\n")
+    return done
+
+
+def _finished(folder: Path) -> RunResult | None:
+    path = folder / "result.json"
+    return RunResult(**json.loads(path.read_text())) if path.is_file() else None
+
+
+def _record(
+    catalog: Catalog,
+    options: RunOptions,
+    teacher: Network,
+    student: Network,
+    done: RunResult,
+    folder: Path,
+) -> None:
+    card = student.card
+    register_model(catalog, student.key, card.architecture, card.model_dump_json(), card.classes)
+    row = {
+        "name": done.run,
+        "manifest": options.manifest,
+        "method": options.method,
+        "teacher": teacher.key,
+        "student": student.key,
+        "options": json.dumps({**asdict(options.train), **options.method_options}),
+        "seed": options.train.seed,
+        "steps": done.steps,
+        "accuracy": done.accuracy,
+        "seconds": done.seconds,
+        "code_version": __version__,
+        "finished_at": np.datetime64("now", "us"),
+    }
+    curves = [
+        (measured["step"], name, value)
+        for measured in read_metrics(folder / "metrics.jsonl")
+        for name, value in measured.items()
+        if name != "step"
+    ]
+    steps, names, values = zip(*curves, strict=True)
+    metrics = {"run": done.run, "step": steps, "name": names, "value": values}
+    with catalog.write() as connection:
+        insert(
+            connection, "runs", {key: [value] for key, value in row.items()}, replace_on=["name"]
+        )
+        connection.execute("DELETE FROM metrics WHERE run = ?", [done.run])
+        insert(connection, "metrics", metrics)

@@ -1,0 +1,45 @@
+"""What training reads of a manifest: the selected images and their weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.catalog import Catalog
+from index.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A manifest's images, by rank: ids (n,), weights (n,)."""
+
+    manifest: str
+    content_hash: str
+    ids: NDArray[np.int64]
+    weights: NDArray[np.float32]
+
+
+def read_selection(catalog: Catalog, manifest: str) -> Selection:
+    """Read the selected images of a manifest.
+
+    Raises:
+        UsageError: no manifest has this name.
+    """
+    with catalog.read() as connection:
+        row = connection.execute(
+            "SELECT content_hash FROM manifests WHERE name = ?", [manifest]
+        ).fetchone()
+        if row is None:
+            raise UsageError(
+                f"no manifest is called {manifest!r}: `kdcurate manifests list -w "
+                f"{catalog.workspace}` names those there are"
+            )
+        found = connection.execute(
+            "SELECT image_id, weight FROM decisions WHERE manifest = ? AND selected "
+            'ORDER BY "rank"',
+            [manifest],
+        ).fetchnumpy()
+    ids = np.asarray(found["image_id"], dtype=np.int64)
+    return Selection(manifest, row[0], ids, np.asarray(found["weight"], dtype=np.float32))

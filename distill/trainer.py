@@ -1,0 +1,255 @@
+"""The one training loop. Every step is a function of (state, seed, step number).
+
+All that is random in a step (order, augmentation, the loss's own draws, dropout) comes from
+generators seeded with the run's seed and the step's number. So a checkpoint needs no generator
+state, and a resumed run takes the very steps that an undisturbed one would have taken.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from torch import Tensor
+
+from distill.augment import AUGMENTATIONS
+from distill.checkpoint import load_checkpoint, save_checkpoint
+from distill.images import PoolImages
+from distill.methods import Method
+from distill.metrics import MetricsLog
+from distill.networks import Network, normalise
+from distill.options import TrainOptions, resolve_precision
+from distill.schedule import SCHEDULES
+from distill.selection import Selection
+from index.errors import KdcurateError, UsageError
+from index.progress import Progress, Silent
+
+
+@dataclass(frozen=True)
+class RoundStart:
+    """What a re-selection is told: the round from 0, its epoch from 1 of `epochs`, the student.
+
+    `underway` says that a run resumes inside this round, so its manifest is there to be read: the
+    student is no longer the one that it was selected with.
+    """
+
+    round: int
+    epoch: float
+    epochs: float
+    underway: bool
+    student_logits: Callable[[], NDArray[np.float16]]
+
+
+Reselect = Callable[[RoundStart], Selection]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A finished training: its steps, the seconds of this process, and its last selection."""
+
+    steps: int
+    seconds: float
+    selection: Selection
+
+
+class Trainer:
+    """Trains a method on a selection, or on one selection a round."""
+
+    def __init__(
+        self,
+        method: Method,
+        images: PoolImages,
+        selection: Selection,
+        options: TrainOptions,
+        folder: Path,
+        *,
+        reselect: Reselect | None = None,
+        identity: dict[str, Any] | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        options.check()
+        self._options = options
+        self._images = images
+        self._selection = selection
+        self._reselect = reselect
+        self._identity = {**asdict(options), **(identity or {})}
+        self._progress = progress or Silent()
+        self._selected_round = -1
+        self._folder = folder
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._batch_size = min(options.batch_size, len(selection.ids))
+        self._steps_an_epoch = max(1, len(selection.ids) // self._batch_size)
+        self.total_steps = options.max_steps or options.epochs * self._steps_an_epoch
+        if options.rounds > self.total_steps:
+            raise UsageError(
+                f"--rounds {options.rounds} in {self.total_steps} steps: ask for fewer"
+            )
+        self._metrics = MetricsLog(folder / "metrics.jsonl", options.log_every)
+        self._fabric = Fabric(
+            accelerator=options.device,
+            devices=1,
+            precision=resolve_precision(options.precision, options.device),
+        )
+        method.to(memory_format=torch.channels_last)
+        self._optimizer = _optimizer(method, options)
+        self._method: Any
+        self._method, self._optimizer = self._fabric.setup(method, self._optimizer)
+        self._method.mark_forward_method("loss")
+        self._method.mark_forward_method("student_logits")
+
+    def fit(self) -> TrainResult:
+        """Train to the last step, from the checkpoint if there is one.
+
+        Raises:
+            WorkspaceError: the checkpoint is of a run with other options.
+            KdcurateError: the loss is no longer finite; the last checkpoint stays.
+        """
+        started = time.monotonic()
+        step = self._resume()
+        self._method.train()
+        with self._progress.step("Training", self.total_steps, "steps") as advance:
+            advance(step)
+            while step < self.total_steps:
+                self._start_round(step)
+                losses = self._take_step(step)
+                step += 1
+                self._record(step, losses)
+                advance(1)
+        return TrainResult(step, time.monotonic() - started, self._selection)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return self._fabric.device
+
+    def deployed(self) -> Network:
+        """Return the student as it is now, as one network in eval mode."""
+        network: Network = self._method.deployed()
+        return network.eval()
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """Where the run's checkpoint lies."""
+        return self._folder / "checkpoint" / "last.pt"
+
+    def student_logits(self) -> NDArray[np.float16]:
+        """Score the whole pool, undistorted, with the student as it is: (N, K) in id order."""
+        self._method.eval()
+        rows = []
+        spec = self._method.student.card.input
+        with torch.inference_mode():
+            for start in range(0, len(self._images.ids), 1024):
+                chunk = torch.from_numpy(self._images.pixels[start : start + 1024])
+                images = normalise(chunk, spec, self._fabric.device)
+                rows.append(self._method.student_logits(images).float().cpu().numpy())
+        self._method.train()
+        return np.concatenate(rows).astype(np.float16)
+
+    def _take_step(self, step: int) -> dict[str, float]:
+        seed = step_seed(self._options.seed, step)
+        torch.manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed)
+        images, weights = self._batch(step, generator)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._learning_rate(step)
+        losses: dict[str, Tensor] = self._method.loss(images, weights, generator)
+        self._fabric.backward(losses["total"])
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        values = {name: value.item() for name, value in losses.items()}
+        if not math.isfinite(values["total"]):
+            raise KdcurateError(
+                f"the loss is {values['total']} at step {step}: lower --lr; the last good "
+                f"checkpoint is {self.checkpoint_path}"
+            )
+        return values
+
+    def _batch(self, step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        ids = self._selection.ids
+        size = min(self._batch_size, len(ids))
+        start = self._round_starts(step)[1]
+        turn, place = divmod(step - start, max(1, len(ids) // size))
+        order = np.random.default_rng((self._options.seed, start, turn)).permutation(len(ids))
+        chosen = order[place * size : (place + 1) * size]
+        pixels = torch.from_numpy(self._images.pixels[self._images.places(ids[chosen])])
+        images = normalise(pixels, self._method.student.card.input, self._fabric.device)
+        weights = torch.from_numpy(self._selection.weights[chosen]).to(self._fabric.device)
+        return AUGMENTATIONS[self._options.augment](images, generator), weights
+
+    def _round_starts(self, step: int) -> tuple[int, int]:
+        """Return the round that a step is in and that round's first step."""
+        rounds = self._options.rounds
+        if rounds == 0:
+            return 0, 0
+        current = step * rounds // self.total_steps
+        return current, -(-current * self.total_steps // rounds)
+
+    def _start_round(self, step: int) -> None:
+        current, first = self._round_starts(step)
+        if self._reselect is None or self._selected_round == current:
+            return
+        epochs = self.total_steps / self._steps_an_epoch
+        epoch = 1 + first / self._steps_an_epoch
+        start = RoundStart(current, epoch, epochs, step != first, self.student_logits)
+        if step == first:
+            self._checkpoint(step)
+        self._selection = self._reselect(start)
+        self._selected_round = current
+
+    def _learning_rate(self, step: int) -> float:
+        defaults = self._method.defaults
+        schedule = SCHEDULES[self._options.schedule or defaults.schedule]
+        return float((self._options.lr or defaults.lr) * schedule(step / self.total_steps))
+
+    def _record(self, step: int, losses: dict[str, float]) -> None:
+        last = step == self.total_steps
+        self._metrics.add(step, {**losses, "lr": self._learning_rate(step - 1)}, last=last)
+        if step % self._options.checkpoint_every == 0 or last:
+            self._checkpoint(step)
+
+    def _checkpoint(self, step: int) -> None:
+        state = {
+            "method": self._method.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "step": step,
+            "options": json.dumps(self._identity),
+        }
+        save_checkpoint(self.checkpoint_path, state)
+
+    def _resume(self) -> int:
+        state = load_checkpoint(self.checkpoint_path, json.loads(json.dumps(self._identity)))
+        if state is None:
+            self._metrics.rewind(0)
+            return 0
+        self._method.load_state_dict(state["method"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        step = int(state["step"])
+        self._metrics.rewind(step)
+        self._progress.say(f"resuming at step {step} of {self.total_steps}")
+        return step
+
+
+def step_seed(seed: int, step: int) -> int:
+    """Return the seed of a step, a function of the run's seed and the step's number only."""
+    digest = hashlib.sha256(f"{seed}/{step}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def _optimizer(method: Method, options: TrainOptions) -> torch.optim.Optimizer:
+    defaults = method.defaults
+    return torch.optim.SGD(
+        [parameter for parameter in method.parameters() if parameter.requires_grad],
+        lr=options.lr or defaults.lr,
+        momentum=defaults.momentum,
+        weight_decay=defaults.weight_decay,
+    )
