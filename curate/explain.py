@@ -28,15 +28,15 @@ def explain(catalog: Catalog, manifest: str, image_id: int) -> dict[str, Any]:
             [manifest, image_id],
         )
         names = [column[0] for column in cursor.description]
-        row = cursor.fetchone()
-        if row is None:
+        rows = cursor.fetchall()
+        if not rows:
             raise UsageError(
                 f"no image {image_id} in {manifest!r}: take an id from the table images"
             )
         found = connection.execute(
             "SELECT uri FROM locations WHERE image_id = ? ORDER BY uri LIMIT 8", [image_id]
         ).fetchall()
-    decision = dict(zip(names, row, strict=True))
+    decision = dict(zip(names, rows[0], strict=True))
     return decision | {"found_at": [uri for (uri,) in found]}
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from curate.quotas import class_quotas
 from curate.strategies import Scored
+from index.catalog import one
 from index.parts import Ids
 
 _HASH_ROWS = 65_536
@@ -89,9 +90,10 @@ class Ledger:
 
     def counts(self) -> tuple[int, int, int]:
         """Return the number of images in the pool, eligible, and selected."""
-        row = self._connection.execute(
-            "SELECT count(*), count(*) FILTER (eligible), count(*) FILTER (selected) FROM decided"
-        ).fetchone()
+        row = one(
+            self._connection,
+            "SELECT count(*), count(*) FILTER (eligible), count(*) FILTER (selected) FROM decided",
+        )
         assert row is not None
         return int(row[0]), int(row[1]), int(row[2])
 

@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from index.catalog import Catalog
+from index.catalog import Catalog, one
 from index.errors import UsageError
 
 _FIELDS = (
@@ -62,7 +62,7 @@ def content_hash(batches: Iterator[dict[str, Any]]) -> str:
 
 def find_manifest(connection: duckdb.DuckDBPyConnection, name: str) -> Manifest | None:
     """Return a manifest by name, or None."""
-    row = connection.execute(f"SELECT {_FIELDS} FROM manifests WHERE name = ?", [name]).fetchone()
+    row = one(connection, f"SELECT {_FIELDS} FROM manifests WHERE name = ?", [name])
     return _manifest(row) if row else None
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from index.catalog import Catalog, insert
+from index.catalog import Catalog, insert, one
 from index.decoding import Pixels, View
 from index.files import locked
 from index.parts import next_number, record_part, write_part
@@ -36,10 +36,11 @@ class Scorer:
 def unscored_count(catalog: Catalog, model: str) -> int:
     """Count the images that a model has not scored."""
     with catalog.read() as connection:
-        row = connection.execute(
+        row = one(
+            connection,
             "SELECT (SELECT count(*) FROM images) - (SELECT count(*) FROM scores WHERE model = ?)",
             [model],
-        ).fetchone()
+        )
     return int(row[0]) if row else 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from index.catalog import Catalog, insert
+from index.catalog import Catalog, insert, one
 from index.parts import Ids, Part, list_parts, read_part
 
 BN_SHIFT = "bn_shift"

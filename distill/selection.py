@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from index.catalog import Catalog
+from index.catalog import Catalog, one
 from index.errors import UsageError
 
 
@@ -28,9 +28,7 @@ def read_selection(catalog: Catalog, manifest: str) -> Selection:
         UsageError: no manifest has this name.
     """
     with catalog.read() as connection:
-        row = connection.execute(
-            "SELECT content_hash FROM manifests WHERE name = ?", [manifest]
-        ).fetchone()
+        row = one(connection, "SELECT content_hash FROM manifests WHERE name = ?", [manifest])
         if row is None:
             raise UsageError(
                 f"no manifest is called {manifest!r}: `kdcurate manifests list -w "

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from index import sources
-from index.catalog import Catalog
+from index.catalog import Catalog, one
 from index.commit import Batch, PendingCommits
 from index.decoded import DecodedPartition, decode_partition
 from index.embedder import Embedder
@@ -174,4 +174,5 @@ def _summary(catalog: Catalog, embedder: str, before: int, factory: str) -> Summ
 
 
 def _count(connection: Any, query: str, *parameters: object) -> int:
-    return int(one(connection, query, list(parameters))[0])
+    row = one(connection, query, parameters)
+    return int(row[0]) if row else 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from index.catalog import Catalog
+from index.catalog import Catalog, one
 
 
 def register_model(

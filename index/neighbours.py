@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from index.catalog import Catalog, insert
+from index.catalog import Catalog, insert, one
 from index.errors import WorkspaceError
 from index.files import atomic_path, file_sha256
 from index.parts import Ids, Part, list_parts, read_part

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import Annotated
 
-import click
 import typer
 
 from curate.cli import build, inspect, manifests, select, train
@@ -49,16 +49,11 @@ def main() -> None:
     # Accepted before and after the command, where people type it.
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
-        app(args=arguments, standalone_mode=False)
-    except click.exceptions.Abort:
-        _interrupted()
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except click.exceptions.Exit as exit_:
-        sys.exit(exit_.exit_code)
-    except KeyboardInterrupt:
-        _interrupted()
+        signal.signal(signal.SIGINT, _interrupt)
+        app(args=arguments)
+    except _Interrupted:
+        note("interrupted: the same command run again goes on from here")
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:
         sys.exit(0)  # the reader, such as head, has seen enough
     except KdcurateError as error:
@@ -74,6 +69,9 @@ def main() -> None:
         sys.exit(1)
 
 
-def _interrupted() -> None:
-    note("interrupted: the same command run again goes on from here")
-    sys.exit(INTERRUPTED)
+class _Interrupted(BaseException):
+    """Ctrl-C; not KeyboardInterrupt, which typer would end with a word of its own."""
+
+
+def _interrupt(signum: int, frame: object) -> None:  # noqa: ARG001
+    raise _Interrupted

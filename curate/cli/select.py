@@ -124,8 +124,10 @@ def _score(
 
 def _embedder(catalog: Catalog) -> str | None:
     """The embedder whose index finds near-duplicates: the one that was built first."""
+    from index.catalog import one
+
     with catalog.read() as connection:
-        row = connection.execute("SELECT embedder FROM indexes LIMIT 1").fetchone()
+        row = one(connection, "SELECT embedder FROM indexes LIMIT 1")
     return row[0] if row else None
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import duckdb
 
+from index.catalog.rows import one
 from index.errors import CatalogBusyError, WorkspaceError
 
 FILE_NAME = "catalog.duckdb"

@@ -8,6 +8,7 @@ from typing import Any
 
 import duckdb
 
+from index.catalog.rows import one
 from index.errors import DataError
 from index.sources import files
 from index.sources.base import Item, Partition, fingerprint, partition_key
