@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from curate.scoring import Scorer, score_pool
 from curate.shift import update_bn_shift
 from distill.moments import MomentTaps
-from distill.networks import Network, load_network, normalise
+from distill.networks import Network, batches, load_network
 from index.catalog import Catalog
 from index.decoding import Pixels
 from index.errors import NetworkError
@@ -62,10 +62,13 @@ def make_scorer(network: Network, device: str = "cpu") -> Scorer:
         taps = None
 
     def forward(pixels: Pixels) -> tuple[NDArray[np.float16], NDArray[np.float16] | None]:
-        images = normalise(torch.from_numpy(pixels), network.card.input, device)
+        logits, shifts = [], []
         with torch.inference_mode(), taps or nullcontext():
-            logits = _half(network(images))
-            return logits, _half(taps.shift()) if taps else None
+            for images in batches(pixels, network.card.input, device):
+                logits.append(_half(network(images)))
+                if taps:
+                    shifts.append(_half(taps.shift()))
+        return np.concatenate(logits), np.concatenate(shifts) if taps else None
 
     return Scorer(network.key, network.card.input.view(), forward)
 

@@ -9,11 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from distill.images import LabelledImages
-from distill.networks import Network, normalise
+from distill.networks import Network, batches
 from index.decoding import Pixels
 from index.errors import DataError
-
-BATCH = 512
 
 
 @dataclass(frozen=True)
@@ -50,11 +48,10 @@ def predict(
     """Return logits (N, K) of pixels (N, S, S, 3)."""
     training = network.training
     network.eval()
-    batches = []
     with torch.inference_mode():
-        for start in range(0, len(pixels), BATCH):
-            chunk = torch.from_numpy(pixels[start : start + BATCH])
-            batches.append(network(normalise(chunk, network.card.input, device)).float().cpu())
+        rows = [
+            network(images).float().cpu() for images in batches(pixels, network.card.input, device)
+        ]
     network.train(training)
-    logits: NDArray[np.float32] = torch.cat(batches).numpy()
+    logits: NDArray[np.float32] = torch.cat(rows).numpy()
     return logits

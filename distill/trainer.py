@@ -27,7 +27,7 @@ from distill.checkpoint import load_checkpoint, save_checkpoint
 from distill.images import PoolImages
 from distill.methods import Method
 from distill.metrics import MetricsLog
-from distill.networks import Network, normalise
+from distill.networks import Network, batches, normalise
 from distill.options import TrainOptions, resolve_precision
 from distill.schedule import SCHEDULES
 from distill.selection import Selection
@@ -145,13 +145,12 @@ class Trainer:
     def student_logits(self) -> NDArray[np.float16]:
         """Score the whole pool, undistorted, with the student as it is: (N, K) in id order."""
         self._method.eval()
-        rows = []
         spec = self._method.student.card.input
         with torch.inference_mode():
-            for start in range(0, len(self._images.ids), 1024):
-                chunk = torch.from_numpy(self._images.pixels[start : start + 1024])
-                images = normalise(chunk, spec, self._fabric.device)
-                rows.append(self._method.student_logits(images).float().cpu().numpy())
+            rows = [
+                self._method.student_logits(images).float().cpu().numpy()
+                for images in batches(self._images.pixels, spec, self._fabric.device)
+            ]
         self._method.train()
         return np.concatenate(rows).astype(np.float16)
 

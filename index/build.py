@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,6 @@ from index.sources import Partition
 from index.workers import default_workers, ordered_map
 
 ROWS_A_PART = 8192
-_EMBED_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -95,10 +94,9 @@ def _embed(
     with progress.step("Embedding", total, "images") as advance:
         for decoded in ordered_map(decode_one, todo, workers if len(todo) > 1 else 0):
             fresh = _fresh(catalog, embedder.key, decoded, batch.ids | pending.ids)
-            for rows in _slices(fresh):
-                batch.add_vectors(
-                    [decoded.images[i]["id"] for i in rows], embedder(decoded.pixels[rows])
-                )
+            if fresh:
+                ids = [decoded.images[i]["id"] for i in fresh]
+                batch.add_vectors(ids, embedder(decoded.pixels[fresh]))
             batch.add_facts(decoded)
             advance(decoded.partition.count)
             if batch.rows >= rows_a_part or batch.facts >= 4 * rows_a_part:
@@ -118,11 +116,6 @@ def _flush(
         number += 1
     pending.offer(batch)
     return number
-
-
-def _slices(rows: list[int]) -> Iterator[list[int]]:
-    for start in range(0, len(rows), _EMBED_BATCH):
-        yield rows[start : start + _EMBED_BATCH]
 
 
 def _fresh(

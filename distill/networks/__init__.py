@@ -2,7 +2,7 @@
 
 from distill.networks.card import Card
 from distill.networks.embedder import Embedder, load_embedder
-from distill.networks.input import InputSpec, normalise
+from distill.networks.input import InputSpec, batches, normalise
 from distill.networks.network import Network, Outputs, load_network, network_key
 from distill.networks.student import save_student
 
@@ -12,6 +12,7 @@ __all__ = [
     "InputSpec",
     "Network",
     "Outputs",
+    "batches",
     "load_embedder",
     "load_network",
     "network_key",

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from distill.networks import clip
 from distill.networks.card import Card, resolve
-from distill.networks.input import InputSpec, normalise
+from distill.networks.input import InputSpec, batches
 from distill.networks.network import Network, load_network, network_key
 from index.decoding import View
 from index.errors import NetworkError
@@ -39,10 +39,10 @@ class Embedder:
         return self.input.view()
 
     def __call__(self, images: npt.NDArray[np.uint8]) -> Vectors:
-        """Embed images; the vectors are not scaled to unit length."""
+        """Embed one image or more; the vectors are not scaled to unit length."""
         with torch.inference_mode():
-            vectors = self.encode(normalise(torch.from_numpy(images), self.input, self.device))
-        return _array(vectors)
+            rows = [_array(self.encode(x)) for x in batches(images, self.input, self.device)]
+        return np.concatenate(rows)
 
     def embed_text(self, texts: list[str]) -> Vectors:
         """Embed texts (B) in the space of the images.
