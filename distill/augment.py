@@ -17,10 +17,10 @@ def flip(images: Tensor, generator: torch.Generator) -> Tensor:
     return torch.where(mirrored.to(images.device)[:, None, None, None], images.flip(3), images)
 
 
-def crop_flip(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Pad by an eighth of the side with black, crop back at a random place, flip.
+def shift(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Pad by an eighth of the side with the mean colour and crop back at a random place.
 
-    The usual view for CIFAR (He et al., CVPR 2016): 4 pixels at 32.
+    For images that mean something else when mirrored, such as digits and letters.
     """
     count, _, height, width = images.shape
     pad = height // 8
@@ -30,7 +30,12 @@ def crop_flip(images: Tensor, generator: torch.Generator) -> Tensor:
     columns = shift[1][:, None] + torch.arange(width, device=images.device)
     batch = torch.arange(count, device=images.device)[:, None, None]
     cropped = padded.permute(0, 2, 3, 1)[batch, rows[:, :, None], columns[:, None, :]]
-    return flip(cropped.permute(0, 3, 1, 2), generator)
+    return cropped.permute(0, 3, 1, 2)
+
+
+def crop_flip(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Shift and flip, the usual view for CIFAR (He et al., CVPR 2016): 4 pixels at 32."""
+    return flip(shift(images, generator), generator)
 
 
 def resized_crop_flip(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -60,6 +65,7 @@ def no_augmentation(images: Tensor, generator: torch.Generator) -> Tensor:  # no
 
 AUGMENTATIONS: dict[str, Augment] = {
     "crop": crop_flip,
+    "shift": shift,
     "resized-crop": resized_crop_flip,
     "none": no_augmentation,
 }

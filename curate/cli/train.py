@@ -38,7 +38,7 @@ def distill(
     schedule: Annotated[
         str | None, typer.Option(help="step, cosine, onecycle; default: the method's.")
     ] = None,
-    augment: Annotated[str, typer.Option(help="crop, resized-crop, or none.")] = "crop",
+    augment: Annotated[str, typer.Option(help="crop, shift (crop that never mirrors), resized-crop, or none.")] = "crop",
     option: Annotated[
         list[str] | None, typer.Option(help="Of the method: NAME=VALUE, as temperature=4.")
     ] = None,
