@@ -28,11 +28,9 @@ def class_quotas(available: Counts, budget: int, balance: str) -> Counts | None:
 
 def _proportional(available: Counts, budget: int) -> Counts:
     """Share by largest remainder; equal remainders go to the smaller class number."""
-    if budget == 0:
-        return np.zeros_like(available)
-    exact: NDArray[np.float64] = available * (budget / available.sum())
-    quota: Counts = np.floor(exact).astype(np.int64)
-    rest = np.argsort(-(exact - quota), kind="stable")[: budget - int(quota.sum())]
+    # In integers: rounded fractions would order equal remainders at will.
+    quota, remainder = np.divmod(available * budget, max(1, int(available.sum())))
+    rest = np.argsort(-remainder, kind="stable")[: budget - int(quota.sum())]
     quota[rest] += 1
     return quota
 
