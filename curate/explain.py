@@ -8,9 +8,6 @@ from curate.manifest import get_manifest
 from index.catalog import Catalog
 from index.errors import UsageError
 
-# The kind of reason is what stands before its numbers.
-_KIND = r"regexp_replace(reason, '( of)?[ :]*-?[0-9].*$|: place.*$', '')"
-
 
 def explain(catalog: Catalog, manifest: str, image_id: int) -> dict[str, Any]:
     """Return an image's decision with its reason, components, and where it was found.
@@ -44,8 +41,8 @@ def reasons(catalog: Catalog, manifest: str) -> dict[str, int]:
     """Count the decisions of a manifest by kind of reason, most frequent first."""
     with catalog.read() as connection:
         rows = connection.execute(
-            f"SELECT {_KIND} AS kind, count(*) FROM decisions WHERE manifest = ? "
-            "GROUP BY kind ORDER BY 2 DESC, 1",
+            "SELECT why, count(*) FROM decisions WHERE manifest = ? "
+            "GROUP BY why ORDER BY 2 DESC, 1",
             [manifest],
         ).fetchall()
     return dict(rows)

@@ -9,28 +9,49 @@ import torch
 from numpy.typing import NDArray
 
 from curate.scoring import Scorer, score_pool
+from curate.selection import Pool
 from curate.shift import update_bn_shift
 from distill.moments import MomentTaps
 from distill.networks import Network, batches, load_network
-from index.catalog import Catalog
+from index.catalog import Catalog, one
 from index.decoding import Pixels
-from index.errors import NetworkError
+from index.errors import NetworkError, UsageError
 from index.models import register_model
 from index.progress import Progress
 
 
-def score_with(
+def scored_pool(
     catalog: Catalog,
-    card: str,
+    teacher: str,
+    student: str | None = None,
     *,
     device: str = "cpu",
     workers: int | None = None,
     progress: Progress | None = None,
-) -> Network:
-    """Load a network, score what it has not scored yet, and bring its bn_shift up to date."""
-    network = load_network(card)
-    score(catalog, network, device, workers=workers, progress=progress)
-    return network
+) -> Pool:
+    """Score with teacher and student what they have not scored yet; return the pool as they see it.
+
+    Raises:
+        NetworkError: a card or spec that cannot be loaded.
+        UsageError: the two have different numbers of classes.
+    """
+    network = load_network(teacher)
+    learner = load_network(student) if student else None
+    if learner is not None and learner.num_classes != network.num_classes:
+        raise UsageError(
+            f"{teacher} has {network.num_classes} classes, {student} {learner.num_classes}: "
+            "they must be the same"
+        )
+    for model in filter(None, (network, learner)):
+        score(catalog, model, device, workers=workers, progress=progress)
+    return Pool(
+        catalog=catalog,
+        teacher=network.key,
+        classes=network.num_classes,
+        preprocessing=network.card.input.model_dump(mode="json"),
+        student=learner.key if learner else None,
+        embedder=_first_embedder(catalog),
+    )
 
 
 def score(
@@ -45,6 +66,13 @@ def score(
     register(catalog, network)
     score_pool(catalog, make_scorer(network, device), workers=workers, progress=progress)
     update_bn_shift(catalog, network.key)
+
+
+def _first_embedder(catalog: Catalog) -> str | None:
+    """The embedder whose index finds near-duplicates: the one that was built first."""
+    with catalog.read() as connection:
+        row = one(connection, "SELECT embedder FROM indexes ORDER BY rowid LIMIT 1")
+    return row[0] if row else None
 
 
 def register(catalog: Catalog, network: Network) -> None:

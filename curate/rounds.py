@@ -8,9 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from curate.logits import ArrayLogits
-from curate.manifest import Manifest
+from curate.manifest import Manifest, get_manifest
+from curate.networks import score
 from curate.selection import Pool, SelectOptions, select
 from curate.strategies.kd3 import alpha_schedule
+from distill.networks import Network
+from distill.run import MakeReselect, RunOptions
 from distill.selection import Selection, read_selection
 from distill.trainer import RoundStart
 from index.catalog import Catalog, insert
@@ -80,6 +83,24 @@ class Rounds:
             f"round {start.round + 1}: alpha {alpha:.3f}, {manifest.selected} selected, "
             f"{row['entered']} entered, {row['left']} left"
         )
+
+
+def prepare_rounds(
+    catalog: Catalog, options: RunOptions, teacher: Network, progress: Progress
+) -> MakeReselect:
+    """Score what the teacher has not scored yet; return what `distill` makes its rounds with.
+
+    Raises:
+        UsageError: no such manifest, or one whose strategy does not listen to a student.
+    """
+    parent = get_manifest(catalog, options.manifest)
+    check_rounds(parent)
+    score(catalog, teacher, options.train.device, workers=options.workers, progress=progress)
+
+    def make_reselect(run: str, ids: Ids) -> Rounds:
+        return Rounds(catalog, parent, teacher.key, teacher.num_classes, run, ids, progress)
+
+    return make_reselect
 
 
 def check_rounds(parent: Manifest) -> None:

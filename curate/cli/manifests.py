@@ -21,7 +21,10 @@ def register(app: typer.Typer) -> None:
 
 @manifests.command("list")
 def list_(workspace: Workspace = Path("workspace"), json: Json = False) -> None:
-    """List the manifests of a workspace."""
+    """List the manifests of a workspace.
+
+    Example: kdcurate manifests list -w WS --json
+    """
     from curate.manifest import list_manifests
     from index.catalog import Catalog
 
@@ -40,7 +43,10 @@ def show(
     workspace: Workspace = Path("workspace"),
     json: Json = False,
 ) -> None:
-    """Show what a manifest was made with, its reasons, and its classes."""
+    """Show what a manifest was made with, its reasons, and its classes.
+
+    Example: kdcurate manifests show first -w WS
+    """
     from curate.explain import class_balance, reasons
     from curate.manifest import get_manifest
     from index.catalog import Catalog
@@ -64,7 +70,10 @@ def explain(
     workspace: Workspace = Path("workspace"),
     json: Json = False,
 ) -> None:
-    """Say why an image was taken or left."""
+    """Say why an image was taken or left.
+
+    Example: kdcurate manifests explain first 812398123 -w WS
+    """
     from curate.explain import explain as explain_image
     from index.catalog import Catalog
 

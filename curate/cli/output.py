@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
+from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -68,7 +68,7 @@ class _Rate(ProgressColumn):
 
 def note(message: str) -> None:
     """Print a line for the person waiting, on stderr; crawl text is never read as markup."""
-    stderr.print(escape(message), highlight=False, soft_wrap=True)
+    stderr.print(_text(message), soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
@@ -88,16 +88,23 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     numeric = [all(isinstance(row[i], (int, float)) for row in rows) for i in range(len(columns))]
     for name, right in zip(columns, numeric, strict=True):
-        table.add_column(escape(name), justify="right" if right else "left", overflow="fold")
+        table.add_column(_text(name), justify="right" if right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(escape(_cell(value)) for value in row))
+        table.add_row(*(_text(value) for value in row))
     console = Console()
     if not console.is_terminal:  # a pipe has no width: wrap nothing
-        console = Console(width=max(80, 40 * max(1, len(columns))))
-    console.print(table, highlight=False)
+        unbounded = console.options.update(max_width=sys.maxsize)
+        console = Console(width=max(1, Measurement.get(console, unbounded, table).maximum))
+    console.print(table)
+
+
+def _text(value: Any) -> Text:
+    """Take text as it is: no markup and no :emoji: in it is read."""
+    return Text(_cell(value))
 
 
 def _cell(value: Any) -> str:
+    """Show a value in one line, without the control characters that a terminal obeys."""
     if value is None:
         return ""
     if isinstance(value, float):

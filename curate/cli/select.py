@@ -60,6 +60,7 @@ def select(
 
     Example: kdcurate select -w WS --teacher teacher.toml --strategy kd3 --budget 8000 --name first
     """
+    from curate.networks import scored_pool
     from curate.selection import SelectOptions
     from curate.selection import select as decide
     from index.catalog import Catalog
@@ -80,8 +81,11 @@ def select(
         plan = _plan(catalog, teacher, student) | {"options": options.as_json()}
         (print_json if json else print_pairs)(plan)
         return
-    pool = _score(catalog, teacher, student, pick_device(device), workers)
-    manifest = decide(pool, name, options, progress=TerminalProgress())
+    progress = TerminalProgress()
+    pool = scored_pool(
+        catalog, teacher, student, device=pick_device(device), workers=workers, progress=progress
+    )
+    manifest = decide(pool, name, options, progress=progress)
     if json:
         print_json(summary(manifest))
         return
@@ -93,42 +97,6 @@ def summary(manifest: Manifest) -> dict[str, Any]:
     """What `select` reports of a manifest."""
     names = ("strategy", "teacher", "student", "pool", "eligible", "selected", "content_hash")
     return {"manifest": manifest.name} | {name: getattr(manifest, name) for name in names}
-
-
-def _score(
-    catalog: Catalog, teacher: str, student: str | None, device: str, workers: int | None
-) -> Any:
-    """Score with teacher and student what they have not scored, and return the pool."""
-    from curate.networks import score_with
-    from curate.selection import Pool
-    from index.errors import UsageError
-
-    progress = TerminalProgress()
-    options: dict[str, Any] = {"device": device, "workers": workers, "progress": progress}
-    network = score_with(catalog, teacher, **options)
-    learner = score_with(catalog, student, **options) if student else None
-    if learner is not None and learner.num_classes != network.num_classes:
-        raise UsageError(
-            f"{teacher} has {network.num_classes} classes, {student} {learner.num_classes}: "
-            "they must be the same"
-        )
-    return Pool(
-        catalog=catalog,
-        teacher=network.key,
-        classes=network.num_classes,
-        preprocessing=network.card.input.model_dump(mode="json"),
-        student=learner.key if learner else None,
-        embedder=_embedder(catalog),
-    )
-
-
-def _embedder(catalog: Catalog) -> str | None:
-    """The embedder whose index finds near-duplicates: the one that was built first."""
-    from index.catalog import one
-
-    with catalog.read() as connection:
-        row = one(connection, "SELECT embedder FROM indexes LIMIT 1")
-    return row[0] if row else None
 
 
 def _plan(catalog: Catalog, teacher: str, student: str | None) -> dict[str, Any]:

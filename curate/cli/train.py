@@ -13,7 +13,7 @@ from curate.cli.output import TerminalProgress, note, print_json, print_pairs
 
 if TYPE_CHECKING:
     from distill.networks import Network
-    from distill.run import MakeReselect, RunOptions
+    from distill.run import RunOptions
     from index.catalog import Catalog
 
 
@@ -38,7 +38,9 @@ def distill(
     schedule: Annotated[
         str | None, typer.Option(help="step, cosine, onecycle; default: the method's.")
     ] = None,
-    augment: Annotated[str, typer.Option(help="crop, shift (crop that never mirrors), resized-crop, or none.")] = "crop",
+    augment: Annotated[
+        str, typer.Option(help="crop, shift (crop that never mirrors), resized-crop, or none.")
+    ] = "crop",
     option: Annotated[
         list[str] | None, typer.Option(help="Of the method: NAME=VALUE, as temperature=4.")
     ] = None,
@@ -65,6 +67,7 @@ def distill(
 
     Example: kdcurate distill -w WS --manifest first --teacher teacher.toml --student cifar:resnet8
     """
+    from curate.rounds import prepare_rounds
     from distill.networks import load_network
     from distill.options import TrainOptions
     from distill.run import RunOptions
@@ -100,13 +103,10 @@ def distill(
     if dry_run:
         (print_json if json else print_pairs)(_plan(catalog, options, network))
         return
-    make_reselect = _rounds(catalog, options, network) if rounds else None
+    progress = TerminalProgress()
+    make_reselect = prepare_rounds(catalog, options, network, progress) if rounds else None
     result = train(
-        catalog,
-        options,
-        teacher=network,
-        make_reselect=make_reselect,
-        progress=TerminalProgress(),
+        catalog, options, teacher=network, make_reselect=make_reselect, progress=progress
     )
     (print_json if json else print_pairs)(asdict(result))
     if not json:
@@ -152,22 +152,6 @@ def parse_options(pairs: list[str]) -> dict[str, Any]:
             raise UsageError(f"--option {pair!r}: write NAME=VALUE, as temperature=4")
         options[name.strip()] = value.strip()
     return options
-
-
-def _rounds(catalog: Catalog, options: RunOptions, teacher: Network) -> MakeReselect:
-    from curate.manifest import get_manifest
-    from curate.networks import score
-    from curate.rounds import Rounds, check_rounds
-
-    parent = get_manifest(catalog, options.manifest)
-    check_rounds(parent)
-    progress = TerminalProgress()
-    score(catalog, teacher, options.train.device, workers=options.workers, progress=progress)
-
-    def make_reselect(run: str, ids: Any) -> Rounds:
-        return Rounds(catalog, parent, teacher.key, teacher.num_classes, run, ids, progress)
-
-    return make_reselect
 
 
 def _plan(catalog: Catalog, options: RunOptions, teacher: Network) -> dict[str, Any]:

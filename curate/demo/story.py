@@ -41,8 +41,8 @@ _MARK = "kdcurate-demo.txt"
 QUERIES = (
     "SELECT class_name AS digit, count(*) AS images, round(avg(score), 3) AS confidence FROM "
     "selected WHERE manifest = 'kd3' GROUP BY ALL ORDER BY digit",
-    "SELECT regexp_replace(reason, '[ :0-9.<=]+.*', '') AS why_left, count(*) AS images FROM "
-    "rejected WHERE manifest = 'kd3' GROUP BY ALL ORDER BY images DESC",
+    "SELECT why, count(*) AS images, any_value(reason) AS example FROM rejected WHERE "
+    "manifest = 'kd3' GROUP BY ALL ORDER BY images DESC",
     "SELECT round, round(alpha, 2) AS teacher_share, selected, entered FROM rounds ORDER BY round",
 )
 

@@ -12,13 +12,15 @@ from distill.networks.network import Network
 from index.files import atomic_path
 
 
-def save_student(network: Network, directory: Path, *, provenance: Mapping[str, str]) -> Path:
-    """Write ``student.safetensors`` and ``student.toml``; return the card's path.
+def save_student(
+    network: Network, directory: Path, *, provenance: Mapping[str, str], name: str = "student"
+) -> Path:
+    """Write ``student.safetensors`` and ``student.toml`` (or another name); return the card's path.
 
     ``provenance`` (hashes of manifest and teacher, ...) stands in the card and in the weights'
     metadata. Each file appears whole or not at all, the card last.
     """
-    weights, card_path = directory / "student.safetensors", directory / "student.toml"
+    weights, card_path = directory / f"{name}.safetensors", directory / f"{name}.toml"
     state = network.module.state_dict()
     tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     with atomic_path(weights) as temporary:

@@ -59,9 +59,11 @@ COMMENT ON TABLE manifests IS 'immutable selections; the hash covers image ids, 
 CREATE TABLE decisions (
     manifest VARCHAR NOT NULL, image_id BIGINT NOT NULL, selected BOOLEAN NOT NULL, "rank" INTEGER,
     pseudo_label SMALLINT NOT NULL, weight FLOAT NOT NULL, score FLOAT NOT NULL, threshold FLOAT,
-    components MAP(VARCHAR, FLOAT) NOT NULL, reason VARCHAR NOT NULL);
+    components MAP(VARCHAR, FLOAT) NOT NULL, reason VARCHAR NOT NULL,
+    why VARCHAR AS (regexp_extract(reason, '^[^0-9:]*[a-z]')) VIRTUAL);
 COMMENT ON TABLE decisions IS 'the ledger: for each manifest exactly one row per image, selected or not, and why';
 COMMENT ON COLUMN decisions."rank" IS '1 is the best selected image; NULL where not selected';
+COMMENT ON COLUMN decisions.why IS 'the reason without its numbers, to group by';
 COMMENT ON COLUMN decisions.components IS 'what the score was made of, e.g. components[''bn_shift'']';
 
 CREATE TABLE runs (
