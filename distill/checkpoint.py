@@ -12,6 +12,11 @@ from index.errors import WorkspaceError
 from index.files import atomic_path
 
 
+def checkpoint_path(folder: Path) -> Path:
+    """Return where the checkpoint of the run in `folder` lies."""
+    return folder / "checkpoint" / "last.pt"
+
+
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write a checkpoint; the previous one stays until this one is on disk."""
     with atomic_path(path) as temporary:
@@ -28,13 +33,14 @@ def load_checkpoint(path: Path, options: dict[str, Any]) -> dict[str, Any] | Non
         return None
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        stored = json.loads(state["options"])
     except Exception as error:
         raise WorkspaceError(f"{path} is damaged: delete it to train anew") from error
-    stored = json.loads(state["options"])
-    for name in sorted(stored.keys() | options.keys()):
-        if stored.get(name) != options.get(name):
+    wanted = json.loads(json.dumps(options))
+    for name in sorted(stored.keys() | wanted.keys()):
+        if stored.get(name) != wanted.get(name):
             raise WorkspaceError(
                 f"{path} is of a run with {name} = {stored.get(name)!r}, not "
-                f"{options.get(name)!r}: give this run another --run name"
+                f"{wanted.get(name)!r}: give this run another --run name"
             )
     return state

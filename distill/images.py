@@ -80,7 +80,8 @@ def load_labelled(source: str, view: View) -> LabelledImages:
     Raises:
         DataError: no labels, or an image that cannot be decoded; evaluation skips nothing.
     """
-    class_names = _class_folders(Path(source))
+    root = Path(source).expanduser().absolute()
+    class_names = _class_folders(root)
     pixels: list[Pixels] = []
     labels: list[int] = []
     for partition in sources.partitions([source]):
@@ -91,21 +92,25 @@ def load_labelled(source: str, view: View) -> LabelledImages:
                 raise DataError(
                     f"{item.uri}: {item.error or error}; remove it from {source}"
                 ) from None
-            labels.append(_label(item, class_names))
+            labels.append(_label(item, root, class_names))
     if not pixels:
         raise DataError(f"{source} holds no images")
     return LabelledImages(np.stack(pixels), np.array(labels, dtype=np.int64))
 
 
-def _class_folders(source: Path) -> list[str]:
-    if not source.is_dir():
+def _class_folders(root: Path) -> list[str]:
+    if not root.is_dir():
         return []
-    return sorted(entry.name for entry in source.iterdir() if entry.is_dir())
+    folders = (entry.name for entry in root.iterdir() if entry.is_dir())
+    return sorted(name for name in folders if not name.startswith("."))
 
 
-def _label(item: sources.Item, class_names: list[str]) -> int:
+def _label(item: sources.Item, root: Path, class_names: list[str]) -> int:
     if class_names:
-        return class_names.index(Path(item.uri).parent.name)
+        folder, *below = Path(item.uri).relative_to(root).parts
+        if not below:
+            raise DataError(f"{item.uri} lies in no class folder of {root}: move or remove it")
+        return class_names.index(folder)
     for column in _LABEL_COLUMNS:
         value: Any = item.metadata.get(column)
         if isinstance(value, int) and not isinstance(value, bool):

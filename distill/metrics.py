@@ -19,8 +19,17 @@ class MetricsLog:
         self._sums: dict[str, float] = defaultdict(float)
         self._count = 0
 
-    def rewind(self, step: int) -> None:
-        """Drop what was measured after `step`: those steps are taken again."""
+    @property
+    def unwritten(self) -> dict[str, Any]:
+        """What is collected for the next line; a checkpoint keeps it."""
+        return {"sums": dict(self._sums), "count": self._count}
+
+    def rewind(self, step: int, unwritten: dict[str, Any] | None = None) -> None:
+        """Drop what was measured after `step`, and go on from what was `unwritten` then."""
+        self.forget()
+        if unwritten is not None:
+            self._sums.update(unwritten["sums"])
+            self._count = unwritten["count"]
         if self._path.is_file():
             kept = [row for row in read_metrics(self._path) if row["step"] <= step]
             with atomic_path(self._path) as temporary:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -29,6 +29,14 @@ class TrainOptions:
     checkpoint_every: int = 200
     log_every: int = 50
 
+    def identity(self) -> dict[str, Any]:
+        """Return what decides the result; how often a run reports and saves does not."""
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in ("checkpoint_every", "log_every")
+        }
+
     def check(self) -> None:
         """Check what does not depend on networks or images.
 
@@ -49,8 +57,9 @@ class TrainOptions:
             count = getattr(self, name)
             if count is not None and count < 1:
                 raise UsageError(f"--{name.replace('_', '-')} is {count}: it must be at least 1")
-        if self.rounds < 0:
-            raise UsageError(f"--rounds is {self.rounds}: it must not be negative")
+        for name in ("rounds", "seed"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"--{name} is {getattr(self, name)}: it must not be negative")
         if self.lr is not None and self.lr <= 0:
             raise UsageError(f"--lr is {self.lr}: it must be above 0")
 

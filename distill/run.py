@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from distill.checkpoint import checkpoint_path, load_checkpoint
 from distill.evaluation import evaluate
 from distill.images import load_labelled, load_pool
 from distill.methods import find_method
@@ -19,9 +21,10 @@ from distill.metrics import read_metrics
 from distill.networks import Network, load_network, save_student
 from distill.options import TrainOptions
 from distill.selection import Selection, read_selection
-from distill.trainer import Reselect, Trainer, TrainResult
+from distill.trainer import Reselect, Trainer, TrainResult, step_seed
 from index import __version__
 from index.catalog import Catalog, insert
+from index.errors import UsageError
 from index.files import atomic_path, locked
 from index.models import register_model
 from index.progress import Progress, Silent
@@ -49,13 +52,14 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class RunResult:
-    """A finished run: its name, the student's card, its accuracy on the data asked for."""
+    """A finished run: its name, the student's card, its accuracy on `evaluated_on`."""
 
     run: str
     student: str
     accuracy: float | None
     steps: int
     seconds: float
+    evaluated_on: str | None = None
 
 
 def run_name(options: RunOptions, teacher: Network, content_hash: str) -> str:
@@ -83,18 +87,24 @@ def distill(
             called at the start of each of `options.train.rounds` rounds.
 
     Raises:
-        WorkspaceError: another process trains this run, or its checkpoint does not fit.
+        UsageError: no such manifest, student, or method, or a run name that is a path.
+        WorkspaceError: another process trains this run, or it was begun with other options.
     """
     progress = progress or Silent()
     selection = read_selection(catalog, options.manifest)
     name = options.name or run_name(options, teacher, selection.content_hash)
+    if Path(name).name != name or name == "..":
+        raise UsageError(f"--run {name!r} is a path: give a name, without slashes")
     folder = catalog.workspace / "runs" / name
     with locked(folder / ".lock", f"another process trains {name}"):
-        finished = _finished(folder)
-        if finished is not None and (finished.accuracy is not None or not options.evaluate_on):
+        identity = _identity(options, teacher, selection.content_hash)
+        finished = _finished(folder, identity)
+        if finished and options.evaluate_on in (None, finished.evaluated_on):
             progress.say(f"run {name} is finished: its result is read, nothing is trained")
             return finished
-        trainer = _trainer(catalog, options, teacher, selection, folder, make_reselect, progress)
+        trainer = _trainer(
+            catalog, options, identity, teacher, selection, folder, make_reselect, progress
+        )
         result = trainer.fit()
         return _finish(catalog, options, teacher, trainer, result, folder, progress)
 
@@ -102,6 +112,7 @@ def distill(
 def _trainer(
     catalog: Catalog,
     options: RunOptions,
+    identity: dict[str, Any],
     teacher: Network,
     selection: Selection,
     folder: Path,
@@ -115,7 +126,9 @@ def _trainer(
         seed=options.train.seed,
         allow_random=True,
     )
-    method = find_method(options.method)(teacher, student, options.method_options)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(step_seed(options.train.seed, -1))  # kd3 draws its projector
+        method = find_method(options.method)(teacher, student, options.method_options)
     only = POOL if make_reselect else CHOSEN.format(options.manifest.replace("'", "''"))
     images = load_pool(
         catalog,
@@ -132,18 +145,15 @@ def _trainer(
         options.train,
         folder,
         reselect=make_reselect(folder.name, images.ids) if make_reselect else None,
-        identity=_identity(options, teacher, selection.content_hash),
+        identity=identity,
         progress=progress,
     )
 
 
 def _identity(options: RunOptions, teacher: Network, content_hash: str) -> dict[str, Any]:
     """What makes a run that run: with the same, it resumes; with another, it is another run."""
-    train = asdict(options.train)
-    for name in ("checkpoint_every", "log_every"):
-        del train[name]
     return {
-        **train,
+        **options.train.identity(),
         "manifest": content_hash,
         "teacher": teacher.key,
         "student": options.student,
@@ -176,16 +186,21 @@ def _finish(
         progress.say(f"evaluating on {options.evaluate_on}")
         data = load_labelled(options.evaluate_on, network.card.input.view())
         accuracy = evaluate(network, data, trainer.device).accuracy
-    done = RunResult(folder.name, str(card), accuracy, result.steps, result.seconds)
+    done = RunResult(
+        folder.name, str(card), accuracy, result.steps, result.seconds, options.evaluate_on
+    )
     _record(catalog, options, teacher, load_network(card), done, folder)
     with atomic_path(folder / "result.json") as temporary:
         temporary.write_text(json.dumps(asdict(done), indent=2) + "\n")
     return done
 
 
-def _finished(folder: Path) -> RunResult | None:
+def _finished(folder: Path, identity: dict[str, Any]) -> RunResult | None:
     path = folder / "result.json"
-    return RunResult(**json.loads(path.read_text())) if path.is_file() else None
+    if not path.is_file():
+        return None
+    load_checkpoint(checkpoint_path(folder), identity)  # refuses a run of other options
+    return RunResult(**json.loads(path.read_text()))
 
 
 def _record(

@@ -12,7 +12,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distill.augment import AUGMENTATIONS
-from distill.checkpoint import load_checkpoint, save_checkpoint
+from distill.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
 from distill.images import PoolImages
 from distill.methods import Method
 from distill.metrics import MetricsLog
@@ -55,7 +55,7 @@ Reselect = Callable[[RoundStart], Selection]
 
 @dataclass(frozen=True)
 class TrainResult:
-    """A finished training: its steps, the seconds of this process, and its last selection."""
+    """A finished training: its steps, its seconds in all processes, and its last selection."""
 
     steps: int
     seconds: float
@@ -82,9 +82,10 @@ class Trainer:
         self._images = images
         self._selection = selection
         self._reselect = reselect
-        self._identity = {**asdict(options), **(identity or {})}
+        self._identity = {**options.identity(), **(identity or {})}
         self._progress = progress or Silent()
         self._selected_round = -1
+        self._began = time.monotonic()
         self._folder = folder
         self._folder.mkdir(parents=True, exist_ok=True)
         self._batch_size = min(options.batch_size, len(selection.ids))
@@ -114,8 +115,10 @@ class Trainer:
             WorkspaceError: the checkpoint is of a run with other options.
             KdcurateError: the loss is no longer finite; the last checkpoint stays.
         """
-        started = time.monotonic()
+        self._began = time.monotonic()
         step = self._resume()
+        if step == self.total_steps:
+            self._select(step - 1, underway=True)
         self._method.train()
         with self._progress.step("Training", self.total_steps, "steps") as advance:
             advance(step)
@@ -125,7 +128,7 @@ class Trainer:
                 step += 1
                 self._record(step, losses)
                 advance(1)
-        return TrainResult(step, time.monotonic() - started, self._selection)
+        return TrainResult(step, time.monotonic() - self._began, self._selection)
 
     @property
     def device(self) -> torch.device:
@@ -140,13 +143,13 @@ class Trainer:
     @property
     def checkpoint_path(self) -> Path:
         """Where the run's checkpoint lies."""
-        return self._folder / "checkpoint" / "last.pt"
+        return checkpoint_path(self._folder)
 
     def student_logits(self) -> NDArray[np.float16]:
         """Score the whole pool, undistorted, with the student as it is: (N, K) in id order."""
         self._method.eval()
         spec = self._method.student.card.input
-        with torch.inference_mode():
+        with torch.inference_mode(), self._fabric.autocast():
             rows = [
                 self._method.student_logits(images).float().cpu().numpy()
                 for images in batches(self._images.pixels, spec, self._fabric.device)
@@ -161,15 +164,19 @@ class Trainer:
         images, weights = self._batch(step, generator)
         for group in self._optimizer.param_groups:
             group["lr"] = self._learning_rate(step)
-        losses: dict[str, Tensor] = self._method.loss(images, weights, generator)
+        # Fabric's wrapper casts only what is called through it as `forward`, and on one device
+        # a marked method is not.
+        with self._fabric.autocast():
+            losses: dict[str, Tensor] = self._method.loss(images, weights, generator)
         self._fabric.backward(losses["total"])
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         values = {name: value.item() for name, value in losses.items()}
         if not math.isfinite(values["total"]):
+            kept = self.checkpoint_path if self.checkpoint_path.is_file() else "not yet written"
             raise KdcurateError(
                 f"the loss is {values['total']} at step {step}: lower --lr; the last good "
-                f"checkpoint is {self.checkpoint_path}"
+                f"checkpoint is {kept}"
             )
         return values
 
@@ -197,11 +204,17 @@ class Trainer:
         current, first = self._round_starts(step)
         if self._reselect is None or self._selected_round == current:
             return
-        epochs = self.total_steps / self._steps_an_epoch
-        epoch = 1 + first / self._steps_an_epoch
-        start = RoundStart(current, epoch, epochs, step != first, self.student_logits)
         if step == first:
             self._checkpoint(step)
+        self._select(step, underway=step != first)
+
+    def _select(self, step: int, *, underway: bool) -> None:
+        if self._reselect is None:
+            return
+        current, first = self._round_starts(step)
+        epochs = self.total_steps / self._steps_an_epoch
+        epoch = 1 + first / self._steps_an_epoch
+        start = RoundStart(current, epoch, epochs, underway, self.student_logits)
         self._selection = self._reselect(start)
         self._selected_round = current
 
@@ -221,19 +234,22 @@ class Trainer:
             "method": self._method.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "step": step,
+            "seconds": time.monotonic() - self._began,
+            "metrics": self._metrics.unwritten,
             "options": json.dumps(self._identity),
         }
         save_checkpoint(self.checkpoint_path, state)
 
     def _resume(self) -> int:
-        state = load_checkpoint(self.checkpoint_path, json.loads(json.dumps(self._identity)))
+        state = load_checkpoint(self.checkpoint_path, self._identity)
         if state is None:
             self._metrics.rewind(0)
             return 0
         self._method.load_state_dict(state["method"])
         self._optimizer.load_state_dict(state["optimizer"])
         step = int(state["step"])
-        self._metrics.rewind(step)
+        self._began -= state["seconds"]
+        self._metrics.rewind(step, state["metrics"])
         self._progress.say(f"resuming at step {step} of {self.total_steps}")
         return step
 
