@@ -1,0 +1,87 @@
+"""Checkpoints: whole or absent, and only for the run that wrote them."""
+
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from distill.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
+from index.errors import WorkspaceError
+
+OPTIONS: dict[str, Any] = {"lr": 0.05, "epochs": 3, "max_steps": None, "method_options": {"t": 4}}
+
+
+def state(step: int = 1, options: dict[str, Any] | None = None) -> dict[str, Any]:
+    named = json.dumps(OPTIONS if options is None else options)
+    return {"weights": {"fc": torch.arange(3.0)}, "step": step, "options": named}
+
+
+class Unwritable:
+    """Fails while it is saved, as a full disk does."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    path = checkpoint_path(tmp_path)
+    save_checkpoint(path, state(7))
+    found = load_checkpoint(path, OPTIONS)
+    assert found is not None and found["step"] == 7
+    assert torch.equal(found["weights"]["fc"], torch.arange(3.0))
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_no_checkpoint_is_no_error(tmp_path: Path) -> None:
+    assert load_checkpoint(checkpoint_path(tmp_path), OPTIONS) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"lr": 0.1}, r"lr = 0\.05, not 0\.1"),
+        ({"max_steps": 9}, "max_steps = None, not 9"),
+        ({"method_options": {"t": 2}}, r"method_options = \{'t': 4\}, not \{'t': 2\}"),
+        ({"new": True}, "new = None, not True"),
+        ({"lr": 0.1, "epochs": 4}, "epochs = 3, not 4"),
+    ],
+)
+def test_options_that_differ_are_named(tmp_path: Path, change: dict[str, Any], named: str) -> None:
+    save_checkpoint(tmp_path / "last.pt", state())
+    with pytest.raises(WorkspaceError, match=rf"last\.pt.*{named}.*--run"):
+        load_checkpoint(tmp_path / "last.pt", OPTIONS | change)
+
+
+def test_options_compare_as_they_are_stored(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "last.pt", state(options={"sizes": (1, 2)}))
+    assert load_checkpoint(tmp_path / "last.pt", {"sizes": (1, 2)}) is not None
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "text", "foreign", "code"])
+def test_a_damaged_checkpoint_is_named_with_the_remedy(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, state())
+    whole = path.read_bytes()
+    if damage == "foreign":
+        torch.save({"state_dict": {}}, path)
+    elif damage == "code":
+        torch.save({"options": json.dumps(OPTIONS), "step": Path("/")}, path)
+    else:
+        path.write_bytes({"cut": whole[:-200], "empty": b"", "text": b"step: 1\n"}[damage])
+    with pytest.raises(WorkspaceError, match=r"last\.pt is damaged: delete it"):
+        load_checkpoint(path, OPTIONS)
+
+
+def test_the_previous_checkpoint_outlives_a_failed_one(tmp_path: Path) -> None:
+    path = checkpoint_path(tmp_path)
+    save_checkpoint(path, state(1))
+    with pytest.raises(WorkspaceError, match="no space left"):
+        save_checkpoint(path, state(2) | {"weights": Unwritable()})
+    found = load_checkpoint(path, OPTIONS)
+    assert found is not None and found["step"] == 1
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
