@@ -59,8 +59,12 @@ class SelectOptions:
             )
 
     def as_json(self) -> dict[str, Any]:
-        """Return the options that differ from nothing, for the manifest's row."""
-        return {name: value for name, value in vars(self).items() if value not in (None, False)}
+        """Return the options that were given, for the manifest's row; an alpha of 0 is one."""
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if value is not None and value is not False
+        }
 
 
 @dataclass(frozen=True)
