@@ -34,7 +34,9 @@ def scored_pool(
     Raises:
         NetworkError: a card or spec that cannot be loaded.
         UsageError: the two have different numbers of classes.
+        WorkspaceError: there is no catalog; nothing is made in its place.
     """
+    embedder = _first_embedder(catalog)
     network = load_network(teacher)
     learner = load_network(student) if student else None
     if learner is not None and learner.num_classes != network.num_classes:
@@ -50,7 +52,7 @@ def scored_pool(
         classes=network.num_classes,
         preprocessing=network.card.input.model_dump(mode="json"),
         student=learner.key if learner else None,
-        embedder=_first_embedder(catalog),
+        embedder=embedder,
     )
 
 

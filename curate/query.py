@@ -32,7 +32,13 @@ def sandbox(catalog: Catalog, output: Path | None = None) -> Iterator[duckdb.Duc
 
 
 def write_parquet(catalog: Catalog, query: str, output: Path) -> None:
-    """Write a query's result to a Parquet file, whole or not at all."""
+    """Write a query's result to a Parquet file, whole or not at all.
+
+    Raises:
+        UsageError: as `sandbox`, or there is no such folder.
+    """
+    if not output.absolute().parent.is_dir():
+        raise UsageError(f"cannot write {output}: make its folder first")
     partial = output.with_name(f".{output.name}.tmp")
     quoted = str(partial.absolute()).replace("'", "''")
     try:

@@ -13,10 +13,11 @@ from curate.cli.output import note
 from index import __version__
 from index.errors import KdcurateError
 
+NAME = "kdcurate"
 INTERRUPTED = 130
 
 app = typer.Typer(
-    name="kdcurate",
+    name=NAME,
     help="Turn a crawl of unlabelled images into the training set from which a student learns "
     "what its teacher knows.",
     no_args_is_help=True,
@@ -31,15 +32,22 @@ inspect.register(app)
 manifests.register(app)
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"{NAME} {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    version: Annotated[  # noqa: ARG001
+        bool,
+        # Eager, or a command would be missed before the version is printed.
+        typer.Option("--version", help="Print it.", is_eager=True, callback=_print_version),
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,  # noqa: ARG001
 ) -> None:
-    """Print the version where asked; `--debug` is read before parsing, in `main`."""
-    if version:
-        typer.echo(f"kdcurate {__version__}")
-        raise typer.Exit
+    """Take what holds for every command; `--debug` is read before parsing, in `main`."""
 
 
 def main() -> None:
@@ -50,7 +58,7 @@ def main() -> None:
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
         signal.signal(signal.SIGINT, _interrupt)
-        app(args=arguments)
+        app(args=arguments, prog_name=NAME)
     except _Interrupted:
         note("interrupted: the same command run again goes on from here")
         sys.exit(INTERRUPTED)
