@@ -1,0 +1,334 @@
+"""The commands end to end: what they print where, and the codes they end with."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from curate.cli.output import print_pairs, print_table
+from curate.selection import Pool, SelectOptions, select
+
+from ..conftest import Kdcurate
+from ..helpers import (
+    BROKEN,
+    CLASSES,
+    COPIES,
+    IMAGES,
+    PICTURES,
+    build,
+    crawl_files,
+    pixels_of,
+    png,
+    query,
+    write_files,
+    write_parquet,
+)
+
+EVIL = "[bold red]x[/bold red] [/] :smile: \x1b[31mred\x1b[0m\r\n\\"
+QUIET = ("--workers", "0", "--device", "cpu")
+
+
+def parsed(out: str) -> Any:
+    return json.loads(out)
+
+
+def one_line(err: str) -> bool:
+    return err.count("\n") == 1 and "Traceback" not in err
+
+
+def test_build_select_and_explain_in_json(
+    kdcurate: Kdcurate, crawl: Path, teacher: str, tmp_path: Path
+) -> None:
+    ws = tmp_path / "ws"
+    built = kdcurate("build-index", crawl, "-w", ws, "--embedder", teacher, *QUIET, "--json")
+    assert built.code == 0
+    found = parsed(built.out)
+    assert found.pop("index")
+    assert found == {
+        "images": IMAGES,
+        "new": IMAGES,
+        "duplicates": COPIES,
+        "failed": BROKEN,
+        "vectors": IMAGES,
+    }
+    again = parsed(kdcurate("build-index", crawl, "-w", ws, *QUIET, "--json").out)
+    assert (again["images"], again["new"]) == (IMAGES, 0)
+
+    options = ("--teacher", teacher, "--budget", 10, "--name", "first", *QUIET)
+    selected = kdcurate("select", "-w", ws, *options, "--json")
+    assert selected.code == 0
+    chosen = parsed(selected.out)
+    assert (chosen["manifest"], chosen["strategy"], chosen["pool"]) == ("first", "kd3", IMAGES)
+    assert chosen["selected"] == 10 <= chosen["eligible"] < IMAGES
+    assert len(chosen["content_hash"]) == 64
+
+    listed = parsed(kdcurate("manifests", "list", "-w", ws, "--json").out)
+    assert [one["content_hash"] for one in listed] == [chosen["content_hash"]]
+    shown = parsed(kdcurate("manifests", "show", "first", "-w", ws, "--json").out)
+    assert sum(shown["reasons"].values()) == IMAGES
+    assert [one["class_name"] for one in shown["classes"]] == CLASSES
+    image = query(ws, "SELECT image_id FROM decisions WHERE rank = 1")[0][0]
+    explained = parsed(kdcurate("manifests", "explain", "first", image, "-w", ws, "--json").out)
+    assert (explained["image_id"], explained["rank"], explained["selected"]) == (image, 1, True)
+    text = kdcurate("manifests", "explain", "first", image, "-w", ws).out
+    assert explained["reason"] in text and explained["found_at"][0] in text
+
+
+def test_data_goes_to_stdout_and_notes_to_stderr(
+    kdcurate: Kdcurate, workspace: Path, teacher: str
+) -> None:
+    options = ("--teacher", teacher, "--strategy", "msp", "--budget", 5, "--name", "first", *QUIET)
+    found = kdcurate("select", "-w", workspace, *options)
+    assert found.out.splitlines()[0].split() == ["manifest", "first"]
+    assert "next: kdcurate distill" in found.err and "next:" not in found.out
+    assert parsed(kdcurate("select", "-w", workspace, *options, "--json").out)["selected"] == 5
+
+
+def test_select_scores_what_is_new_and_says_so(
+    kdcurate: Kdcurate, workspace: Path, teacher: str, tmp_path: Path
+) -> None:
+    plan = ("select", "-w", workspace, "--teacher", teacher, "--dry-run", "--json")
+    assert parsed(kdcurate(*plan).out)["images_to_score_with_teacher"] == 0
+    build(workspace, [write_files(tmp_path / "more", {"a.png": png(pixels_of(PICTURES + 100))})])
+    assert parsed(kdcurate(*plan).out)["images_to_score_with_teacher"] == 1
+    assert parsed(kdcurate("select", "-w", workspace, "--teacher", teacher, *QUIET, "--json").out)[
+        "pool"
+    ] == (IMAGES + 1)
+    assert parsed(kdcurate(*plan).out)["images_to_score_with_teacher"] == 0
+
+
+def test_a_dry_run_changes_nothing(
+    kdcurate: Kdcurate, crawl: Path, teacher: str, tmp_path: Path
+) -> None:
+    ws = tmp_path / "ws"
+    found = kdcurate(
+        "build-index", crawl, "-w", ws, "--embedder", teacher, "--dry-run", "--json", *QUIET
+    )
+    plan = parsed(found.out)
+    assert plan["images"] == IMAGES + COPIES + BROKEN
+    assert {"decode_images_per_s", "ram_mb", "disk_mb", "eta_s"} <= set(plan)
+    assert not ws.exists()
+
+
+def test_models_are_listed(kdcurate: Kdcurate) -> None:
+    rows = parsed(kdcurate("models", "--json").out)
+    assert all({"name", "params", "macs", "flops", "input", "classes"} <= set(row) for row in rows)
+    small = next(row for row in rows if row["name"] == "cifar:resnet8x4")
+    assert small["params"] == 1_210_410
+
+
+def test_a_student_is_trained_in_rounds_and_evaluated(
+    kdcurate: Kdcurate, workspace: Path, teacher: str, student: str, tmp_path: Path
+) -> None:
+    files = crawl_files()
+    rows = [(files[f"picture-{n:02d}.png"], n % 4) for n in range(12)]
+    data = write_parquet(tmp_path / "test.parquet", "image BLOB, label INTEGER", rows)
+    choose = ("select", "-w", workspace, "--teacher", teacher, "--budget", 16, "--name", "first")
+    assert kdcurate(*choose, *QUIET).code == 0
+    train = ("distill", "-w", workspace, "--manifest", "first", "--teacher", teacher)
+    train += ("--student", student, "--method", "kd", "--max-steps", "4", "--rounds", "2")
+    train += ("--batch-size", "8", "--run", "tiny", "--eval", str(data), "--option")
+    trained = kdcurate(*train, "temperature=2", *QUIET, "--json")
+    assert trained.code == 0, trained.err
+    result = parsed(trained.out)
+    assert (result["run"], result["steps"]) == ("tiny", 4)
+    measured = parsed(kdcurate("evaluate", result["student"], "--data", data, "--json").out)
+    assert measured["n"] == 12
+    assert measured["accuracy"] == measured["correct"] / 12 == result["accuracy"]
+    listed = parsed(kdcurate("manifests", "list", "-w", workspace, "--json").out)
+    names = [row["name"] for row in listed]
+    assert names == ["first", "tiny/round-001", "tiny/round-002"]
+    again = kdcurate(*train, "temperature=2", *QUIET, "--json")
+    assert parsed(again.out) == result and "is finished" in again.err
+
+
+def test_doctor_ends_with_one_where_a_file_is_damaged(kdcurate: Kdcurate, workspace: Path) -> None:
+    whole = kdcurate("doctor", "-w", workspace, "--json")
+    assert (whole.code, parsed(whole.out)["problems"]) == (0, [])
+    (part, *_) = sorted((workspace / "logits").rglob("part-*.npz"))
+    part.unlink()
+    found = kdcurate("doctor", "-w", workspace, "--json")
+    assert found.code == 1
+    assert str(part) in parsed(found.out)["problems"][0]
+    assert "problems" not in parsed(kdcurate("doctor", "--json").out)
+
+
+def test_sql_prints_tables_csv_json_and_parquet(
+    kdcurate: Kdcurate, scored: Pool, tmp_path: Path
+) -> None:
+    ws = scored.catalog.workspace
+    text = "SELECT id, format FROM images ORDER BY id"
+    expected = query(ws, text)
+    rows = parsed(kdcurate("sql", text, "-w", ws, "--json").out)
+    assert rows == [{"id": key, "format": kind} for key, kind in expected]
+    table = list(csv.reader(io.StringIO(kdcurate("sql", text, "-w", ws, "--csv").out)))
+    assert table == [["id", "format"], *([str(key), kind] for key, kind in expected)]
+    target = tmp_path / "out.parquet"
+    written = kdcurate("sql", text, "-w", ws, "--parquet", target)
+    assert (written.out, str(target) in written.err) == ("", True)
+    found = duckdb.execute("SELECT * FROM read_parquet(?) ORDER BY id", [str(target)]).fetchall()
+    assert found == expected
+    lines = kdcurate("sql", text, "-w", ws).out.splitlines()
+    assert lines[0].split() == ["id", "format"]
+    assert [tuple(line.split()) for line in lines[1:]] == [(str(k), f) for k, f in expected]
+
+
+def test_sql_reads_the_catalog_alone(kdcurate: Kdcurate, scored: Pool) -> None:
+    found = kdcurate("sql", "FROM read_text('/etc/passwd')", "-w", scored.catalog.workspace)
+    assert (found.code, found.out) == (2, "")
+    assert one_line(found.err) and found.err.startswith("kdcurate: SQL: ")
+
+
+def test_the_schema_explains_tables_and_columns(kdcurate: Kdcurate, scored: Pool) -> None:
+    ws = scored.catalog.workspace
+    rows = parsed(kdcurate("schema", "-w", ws, "--json").out)
+    assert {"relation", "kind", "relation_comment", "column", "type", "comment"} == set(rows[0])
+    assert "table decisions: the ledger" in kdcurate("schema", "-w", ws).out
+
+
+def test_the_workspace_may_come_from_the_environment(
+    kdcurate: Kdcurate, scored: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KDCURATE_WORKSPACE", str(scored.catalog.workspace))
+    assert kdcurate("sql", "SELECT count(*) FROM images", "--csv").out.split() == [
+        "count_star()",
+        str(IMAGES),
+    ]
+
+
+def test_a_wrong_option_is_wrong_usage(kdcurate: Kdcurate) -> None:
+    found = kdcurate("select", "--teacher", "t", "--bugdet", "5")
+    assert (found.code, found.out) == (2, "")
+    assert "--bugdet" in found.err and "Traceback" not in found.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("sql", "SELECT 1", "-w", "{tmp}/no"), 1, "run `kdcurate build-index SOURCE -w"),
+        (("manifests", "list", "-w", "{tmp}/no"), 1, "no catalog at"),
+        (("select", "-w", "{tmp}/no", "--teacher", "{teacher}"), 1, "no catalog at"),
+        (("select", "-w", "{ws}", "--teacher", "{teacher}", "--strategy", "kd4"), 2, "mean kd3?"),
+        (("select", "-w", "{ws}", "--teacher", "{tmp}/no.toml"), 1, "no.toml"),
+        (("select", "-w", "{ws}", "--teacher", "cifar:resnet9"), 1, "did you mean"),
+        (("select", "-w", "{ws}", "--teacher", "{teacher}", "--budget", "0"), 2, "--budget is 0"),
+        (("select", "-w", "{ws}", "--teacher", "{teacher}", "--device", "tpu"), 2, "--device is"),
+        (("manifests", "show", "nothing", "-w", "{ws}"), 2, "'nothing'"),
+        (("manifests", "explain", "nothing", "1", "-w", "{ws}"), 2, "'nothing'"),
+        (("sql", "SELECT 1", "-w", "{ws}", "--csv", "--json"), 2, "choose one of"),
+        (("build-index", "{tmp}/no", "-w", "{tmp}/ws", "--embedder", "{teacher}"), 1, "no such"),
+        (("build-index", "{tmp}", "-w", "{tmp}/ws"), 2, "--embedder"),
+        (("evaluate", "{teacher}", "--data", "{tmp}/no.parquet"), 1, "no.parquet"),
+    ],
+)
+def test_a_failure_is_one_line_that_says_what_to_do(
+    kdcurate: Kdcurate,
+    scored: Pool,
+    teacher: str,
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    code: int,
+    message: str,
+) -> None:
+    places = {"tmp": tmp_path, "ws": scored.catalog.workspace, "teacher": teacher}
+    found = kdcurate(*(argument.format(**places) for argument in arguments))
+    assert (found.code, found.out) == (code, "")
+    # A build says first with which embedder it works.
+    *notes, last = found.err.splitlines()
+    assert last.startswith("kdcurate: ") and message in last
+    assert notes == [] or (arguments[0] == "build-index" and len(notes) == 1)
+    assert not (tmp_path / "no").exists()
+
+
+def test_nothing_selected_ends_with_three(
+    kdcurate: Kdcurate, scored: Pool, teacher: str, tmp_path: Path
+) -> None:
+    doubtful = query(
+        scored.catalog.workspace,
+        "SELECT uri FROM scores JOIN locations USING (image_id) "
+        "WHERE model = ? AND confidence < 0.9 ORDER BY uri LIMIT 1",
+        scored.teacher,
+    )
+    build(tmp_path / "ws", [Path(doubtful[0][0])])
+    found = kdcurate("select", "-w", tmp_path / "ws", "--teacher", teacher, *QUIET, "--json")
+    assert (found.code, found.out) == (3, "")
+    assert "kd3 selected none of 1 images: 0 were eligible" in found.err
+
+
+def test_debug_shows_where_an_error_comes_from(tmp_path: Path) -> None:
+    code = "from curate.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "sql", "SELECT 1", "-w", str(tmp_path / "no")]
+    quiet = subprocess.run(command, check=False, capture_output=True, text=True)
+    loud = subprocess.run([*command, "--debug"], check=False, capture_output=True, text=True)
+    assert quiet.returncode == 1 and one_line(quiet.stderr)
+    assert loud.returncode == 1 and "Traceback" in loud.stderr
+    assert "WorkspaceError: no catalog at" in loud.stderr
+
+
+def test_an_unexpected_error_is_one_line_too(
+    kdcurate: Kdcurate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def broken(_: object) -> None:
+        raise ZeroDivisionError("what nobody\nthought of")
+
+    monkeypatch.setattr("curate.manifest.list_manifests", broken)
+    found = kdcurate("manifests", "list", "-w", tmp_path)
+    assert found.code == 1
+    assert found.err == (
+        "kdcurate: ZeroDivisionError: what nobody thought of (--debug shows where)\n"
+    )
+
+
+def test_text_of_the_crawl_is_printed_as_text(kdcurate: Kdcurate, tmp_path: Path) -> None:
+    rows = [(crawl_files()["picture-00.png"], EVIL)]
+    source = write_parquet(tmp_path / "evil.parquet", "image BLOB, caption VARCHAR", rows)
+    build(tmp_path / "ws", [source])
+    text = "SELECT metadata->>'caption' AS \"[bold]:smile:\" FROM locations"
+    found = kdcurate("sql", text, "-w", tmp_path / "ws").out
+    shown = "[bold red]x[/bold red] [/] :smile: �[31mred�[0m��\\"
+    assert [line.rstrip() for line in found.splitlines()] == ["[bold]:smile:", shown]
+    rows_found = parsed(kdcurate("sql", text, "-w", tmp_path / "ws", "--json").out)
+    assert rows_found == [{"[bold]:smile:": EVIL}]
+    folder = write_files(tmp_path / "[red]:smile:", {"[b].png": png(pixels_of(1))})
+    build(tmp_path / "ws", [folder])
+    uris = kdcurate("sql", "SELECT uri FROM locations", "-w", tmp_path / "ws").out
+    assert f"{folder}/[b].png" in uris
+
+
+def test_messages_print_names_of_the_crawl_as_text(kdcurate: Kdcurate, teacher: str) -> None:
+    found = kdcurate("evaluate", teacher, "--data", "[bold]no[/bold]\x1b[31m:smile:.parquet")
+    assert found.code == 1
+    assert "[bold]no[/bold]�[31m:smile:.parquet" in found.err
+    assert "\x1b" not in found.err
+
+
+def test_a_table_in_a_pipe_is_not_wrapped(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(["uri", "n"], [["x" * 500, 1], ["y", 2.5]])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert lines[1].startswith("x" * 500)
+    print_table(["nothing"], [])
+    assert capsys.readouterr().out.split() == ["nothing"]
+
+
+def test_pairs_are_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    print_pairs({"a": None, "longer": 0.123456, "c": "x\ny\x1b[1m"})
+    assert capsys.readouterr().out == "a       \nlonger  0.1235\nc       x�y�[1m\n"
+
+
+def test_another_decision_under_a_taken_name_is_refused(
+    kdcurate: Kdcurate, workspace: Path, pool: Pool, teacher: str
+) -> None:
+    select(pool, "first", SelectOptions("msp", budget=5))
+    options = ("--teacher", teacher, "--strategy", "msp", "--budget", 6, "--name", "first", *QUIET)
+    found = kdcurate("select", "-w", workspace, *options)
+    assert (found.code, found.out) == (2, "")
+    assert "give another --name" in found.err and one_line(found.err)

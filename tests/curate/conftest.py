@@ -1,0 +1,82 @@
+"""One crawl, one teacher, and one scored workspace for all tests; copies for those that write."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from curate.cli.main import main
+from curate.networks import scored_pool
+from curate.selection import Pool
+from distill.networks import load_embedder
+from index.build import build_index
+from index.catalog import Catalog
+
+from .helpers import Outcome, crawl_files, write_files, write_network
+
+Kdcurate = Callable[..., Outcome]
+
+
+@pytest.fixture(scope="session")
+def crawl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the crawl."""
+    return write_files(tmp_path_factory.mktemp("crawl") / "files", crawl_files())
+
+
+@pytest.fixture(scope="session")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Card of the teacher."""
+    return str(write_network(tmp_path_factory.mktemp("teacher"), "teacher", seed=1))
+
+
+@pytest.fixture(scope="session")
+def student(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Card of a student that disagrees with the teacher here and there."""
+    return str(write_network(tmp_path_factory.mktemp("student"), "student", seed=2))
+
+
+@pytest.fixture(scope="session")
+def scored(
+    crawl: Path, teacher: str, student: str, tmp_path_factory: pytest.TempPathFactory
+) -> Pool:
+    """The pool of a workspace indexed with the teacher and scored by both; only to be read."""
+    workspace = tmp_path_factory.mktemp("scored") / "ws"
+    build_index(workspace, [str(crawl)], load_embedder(teacher), workers=0)
+    return scored_pool(Catalog(workspace), teacher, student, workers=0)
+
+
+@pytest.fixture
+def workspace(scored: Pool, tmp_path: Path) -> Path:
+    """A copy of the scored workspace, for this test alone."""
+    return Path(shutil.copytree(scored.catalog.workspace, tmp_path / "ws"))
+
+
+@pytest.fixture
+def pool(scored: Pool, workspace: Path) -> Pool:
+    """The copied workspace's pool, as teacher and student see it."""
+    return replace(scored, catalog=Catalog(workspace))
+
+
+@pytest.fixture
+def kdcurate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Kdcurate:
+    """Run a command as the shell would, in this process."""
+
+    def run(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["kdcurate", *map(str, arguments)])
+        handler = signal.getsignal(signal.SIGINT)
+        capsys.readouterr()
+        try:
+            with pytest.raises(SystemExit) as ended:
+                main()
+        finally:
+            signal.signal(signal.SIGINT, handler)
+        out, err = capsys.readouterr()
+        return Outcome(int(ended.value.code or 0), out, err)
+
+    return run

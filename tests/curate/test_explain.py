@@ -1,0 +1,81 @@
+"""What a manifest says of an image, of its reasons, and of its classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from curate.explain import class_balance, explain, reasons
+from curate.manifest import Manifest
+from curate.selection import Pool, SelectOptions, select
+from index.errors import UsageError
+
+from .helpers import CLASSES, IMAGES, query
+
+
+@pytest.fixture
+def manifest(pool: Pool) -> Manifest:
+    options = SelectOptions("kd3", budget=20, balance="full", near_duplicates=0.9999)
+    return select(pool, "first", options)
+
+
+def test_an_image_is_explained(pool: Pool, manifest: Manifest, workspace: Path) -> None:
+    rows = query(workspace, "SELECT image_id, selected, rank, reason, pseudo_label FROM decisions")
+    for key, selected, rank, reason, label in rows:
+        found = explain(pool.catalog, "first", key)
+        assert (found["selected"], found["rank"], found["reason"]) == (selected, rank, reason)
+        assert found["class_name"] == CLASSES[label]
+        assert found["components"]["teacher_confidence"] == pytest.approx(found["score"])
+        if reason.startswith("below"):
+            assert found["score"] <= found["threshold"]
+
+
+def test_an_image_is_found_wherever_it_lies(
+    pool: Pool, manifest: Manifest, workspace: Path, crawl: Path
+) -> None:
+    twice = query(workspace, "SELECT image_id FROM locations GROUP BY 1 HAVING count(*) > 1")
+    found = sorted(explain(pool.catalog, "first", key)["found_at"] for (key,) in twice)
+    assert found == [[f"{crawl}/copy-{n}.png", f"{crawl}/picture-0{n}.png"] for n in range(3)]
+
+
+def test_an_unknown_image_or_manifest_is_refused(pool: Pool, manifest: Manifest) -> None:
+    with pytest.raises(UsageError, match="no image 5 in 'first'"):
+        explain(pool.catalog, "first", 5)
+    with pytest.raises(UsageError, match="'second': there are first"):
+        explain(pool.catalog, "second", 5)
+
+
+def test_reasons_are_counted_without_their_numbers(
+    pool: Pool, manifest: Manifest, workspace: Path
+) -> None:
+    found = reasons(pool.catalog, "first")
+    rows = [reason for (reason,) in query(workspace, "SELECT reason FROM decisions")]
+    assert sum(found.values()) == IMAGES
+    assert list(found.values()) == sorted(found.values(), reverse=True)
+    assert not any(letter.isdigit() for kind in found for letter in kind)
+    for kind, count in found.items():
+        assert count == sum(reason.startswith(kind) for reason in rows)
+    starts = ("selected", "below class threshold", "near-duplicate")
+    assert all(any(kind.startswith(start) for kind in found) for start in starts)
+    assert sum(n for kind, n in found.items() if kind.startswith("selected")) == manifest.selected
+
+
+def test_class_balance_counts_pool_and_selected(
+    pool: Pool, manifest: Manifest, workspace: Path
+) -> None:
+    rows = query(workspace, "SELECT pseudo_label, selected, score FROM decisions")
+    expected = []
+    for label, name in enumerate(CLASSES):
+        here = [(selected, score) for one, selected, score in rows if one == label]
+        taken = [score for selected, score in here if selected]
+        expected.append(
+            {
+                "pseudo_label": label,
+                "class_name": name,
+                "pool": len(here),
+                "selected": len(taken),
+                "mean_score": pytest.approx(sum(taken) / len(taken)),
+            }
+        )
+    assert class_balance(pool.catalog, "first") == expected

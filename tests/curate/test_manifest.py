@@ -1,0 +1,130 @@
+"""Manifests: what the content hash covers, and that no name is given twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from curate.manifest import content_hash, get_manifest, list_manifests
+from curate.selection import Pool, SelectOptions, select
+from index.catalog import Catalog
+from index.errors import UsageError
+
+from .helpers import query
+
+FIRST = SelectOptions("msp", budget=20)
+COLUMNS = {
+    "image_id": np.array([812, 2**63 - 1, 5]),
+    "rank": np.array([1, 2, 3], np.int32),
+    "pseudo_label": np.array([0, 3, 1], np.int16),
+    "weight": np.array([1.0, 0.5, 1.0], np.float32),
+}
+
+
+def packed(rows: list[tuple[int, int, int, float]]) -> str:
+    """SHA-256 over ids, ranks, labels, and weights: little-endian int64, int32, int16, float32."""
+    digest = hashlib.sha256()
+    for place, kind in enumerate("qihf"):
+        digest.update(struct.pack(f"<{len(rows)}{kind}", *(row[place] for row in rows)))
+    return digest.hexdigest()
+
+
+def hashed(**changes: Any) -> str:
+    batches: Iterator[dict[str, Any]] = iter([COLUMNS | changes])
+    return content_hash(batches)
+
+
+def test_the_hash_is_that_of_the_packed_columns() -> None:
+    rows = [(812, 1, 0, 1.0), (2**63 - 1, 2, 3, 0.5), (5, 3, 1, 1.0)]
+    assert hashed() == packed(rows)
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_every_column_is_hashed(name: str) -> None:
+    changed = COLUMNS[name].copy()
+    changed[1] -= 1
+    assert hashed(**{name: changed}) != hashed()
+
+
+def test_the_width_of_a_column_in_memory_is_irrelevant() -> None:
+    wide = {name: column.astype(np.float64) for name, column in COLUMNS.items()}
+    wide["image_id"] = COLUMNS["image_id"]
+    assert hashed(**wide) == hashed()
+
+
+def test_a_stored_manifest_has_the_hash_of_its_ledger(pool: Pool, workspace: Path) -> None:
+    found = select(pool, "first", replace(FIRST, strategy="kd3"))
+    rows = query(
+        workspace,
+        'SELECT image_id, "rank", pseudo_label, weight FROM decisions '
+        "WHERE manifest = 'first' AND selected ORDER BY \"rank\"",
+    )
+    assert len(rows) == found.selected == 20
+    assert found.content_hash == packed(rows)
+
+
+def test_a_name_and_a_time_do_not_change_the_hash(pool: Pool) -> None:
+    assert select(pool, "one", FIRST).content_hash == select(pool, "two", FIRST).content_hash
+
+
+def test_a_manifest_without_a_name_is_called_by_its_hash(pool: Pool) -> None:
+    found = select(pool, None, FIRST)
+    assert found.name == f"msp-{found.content_hash[:8]}"
+
+
+def test_the_same_decision_under_the_same_name_is_harmless(pool: Pool, workspace: Path) -> None:
+    before = select(pool, "first", FIRST)
+    assert select(pool, "first", FIRST) == before
+    assert query(workspace, "SELECT count(*) FROM manifests") == [(1,)]
+    assert query(workspace, "SELECT count(*) FROM decisions") == [(before.pool,)]
+
+
+def test_another_decision_under_the_same_name_is_refused(pool: Pool, workspace: Path) -> None:
+    before = select(pool, "first", FIRST)
+    rows = query(workspace, "FROM decisions ORDER BY ALL")
+    with pytest.raises(UsageError, match="'first' exists and decides differently"):
+        select(pool, "first", replace(FIRST, budget=21))
+    assert get_manifest(pool.catalog, "first") == before
+    assert query(workspace, "FROM decisions ORDER BY ALL") == rows
+
+
+def test_a_manifest_is_read_back_as_it_was_written(pool: Pool, teacher: str) -> None:
+    options = replace(FIRST, strategy="kd3", alpha=0.5, seed=7, near_duplicates=0.9999)
+    found = select(pool, "first", options, parent="elder")
+    assert get_manifest(pool.catalog, "first") == found
+    assert list_manifests(pool.catalog) == [found]
+    assert found.options == {
+        "strategy": "kd3",
+        "budget": 20,
+        "balance": "proportional",
+        "alpha": 0.5,
+        "seed": 7,
+        "near_duplicates": 0.9999,
+    }
+    assert (found.parent, found.seed, found.embedder) == ("elder", 7, pool.embedder)
+    assert (found.teacher, found.student) == (pool.teacher, pool.student)
+    assert found.preprocessing["size"] == 16
+    json.dumps(found.options)
+
+
+def test_an_alpha_of_zero_stands_in_the_manifest(pool: Pool) -> None:
+    found = select(pool, "first", SelectOptions("kd3", budget=9, alpha=0.0))
+    assert found.options["alpha"] == 0.0
+    again = select(pool, "again", SelectOptions(**found.options))
+    assert again.content_hash == found.content_hash
+
+
+def test_an_unknown_manifest_is_answered_with_those_there_are(pool: Pool) -> None:
+    with pytest.raises(UsageError, match="'first': make one with `kdcurate select`"):
+        get_manifest(pool.catalog, "first")
+    select(pool, "first", FIRST)
+    with pytest.raises(UsageError, match="'frist': there are first"):
+        get_manifest(Catalog(pool.catalog.workspace), "frist")

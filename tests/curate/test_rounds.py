@@ -1,0 +1,207 @@
+"""Rounds: children of a manifest, re-selected with the student as it learns."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+
+from curate.logits import StoredLogits
+from curate.manifest import Manifest, get_manifest
+from curate.rounds import Rounds, check_rounds, prepare_rounds
+from curate.selection import Pool, SelectOptions, select
+from curate.strategies.kd3 import alpha_schedule
+from distill.networks import load_network
+from distill.options import TrainOptions
+from distill.run import RunOptions, distill
+from distill.trainer import RoundStart
+from index.catalog import Catalog
+from index.errors import UsageError
+from index.progress import Silent
+
+from .helpers import query
+
+PARENT = SelectOptions("kd3", budget=24, near_duplicates=0.9999, seed=3)
+
+
+class Diary(Silent):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.lines.append(message)
+
+
+@pytest.fixture
+def parent(pool: Pool) -> Manifest:
+    return select(pool, "parent", PARENT)
+
+
+@pytest.fixture
+def rounds(pool: Pool, parent: Manifest) -> Rounds:
+    (*ids,) = query(pool.catalog.workspace, "SELECT id FROM images ORDER BY id")
+    array = np.array([key for (key,) in ids])
+    return Rounds(pool.catalog, parent, pool.teacher, 4, "run", array, Diary())
+
+
+def start(
+    number: int, logits: Callable[[], NDArray[np.float16]], *, underway: bool = False
+) -> RoundStart:
+    return RoundStart(number, 1 + 10.0 * number, 60.0, underway, logits)
+
+
+def student_logits(pool: Pool, ids: NDArray[np.int64]) -> NDArray[np.float16]:
+    return StoredLogits(pool.catalog, str(pool.student)).gather(ids).astype(np.float16)
+
+
+def never() -> NDArray[np.float16]:
+    raise AssertionError("the student is not to be scored")
+
+
+def test_alpha_follows_the_schedule(pool: Pool, rounds: Rounds) -> None:
+    def logits() -> NDArray[np.float16]:
+        return student_logits(pool, rounds.ids)
+
+    for number in range(4):
+        rounds(start(number, logits))
+    expected = [alpha_schedule(epoch, 60) for epoch in (1, 11, 21, 31)]
+    assert expected[0] > expected[1] > expected[2] > expected[3] == 0
+    rows = query(pool.catalog.workspace, "SELECT round, alpha, epoch FROM rounds ORDER BY round")
+    assert rows == [(n + 1, expected[n], 1 + 10 * n) for n in range(4)]
+    for number in range(4):
+        options = get_manifest(pool.catalog, f"run/round-{number + 1:03d}").options
+        assert options["alpha"] == expected[number]
+
+
+def test_a_round_is_a_child_with_its_parents_settings(pool: Pool, rounds: Rounds) -> None:
+    selection = rounds(start(0, lambda: student_logits(pool, rounds.ids)))
+    child = get_manifest(pool.catalog, "run/round-001")
+    assert (selection.manifest, selection.content_hash) == (child.name, child.content_hash)
+    assert (child.parent, child.student, child.teacher) == ("parent", "run@1", pool.teacher)
+    assert child.options == {**rounds.parent.options, "alpha": alpha_schedule(1, 60)}
+    assert (child.seed, child.embedder, child.pool) == (3, pool.embedder, rounds.parent.pool)
+
+
+def test_a_round_decides_as_select_does_with_the_same_logits(pool: Pool, rounds: Rounds) -> None:
+    found = rounds(start(0, lambda: student_logits(pool, rounds.ids)))
+    direct = select(pool, "direct", replace(PARENT, alpha=alpha_schedule(1, 60)))
+    assert found.content_hash == direct.content_hash
+
+
+def test_entered_and_left_are_counted_against_the_round_before(pool: Pool, rounds: Rounds) -> None:
+    rng = np.random.default_rng(0)
+    before = select(pool, "again", PARENT)
+    assert before.content_hash == rounds.parent.content_hash
+    names = ["parent"]
+    for number in (0, 3):
+        noise = (8 * rng.standard_normal((len(rounds.ids), 4))).astype(np.float16)
+        place = number if number == 0 else 1
+        step = replace(start(number, lambda noise=noise: noise), round=place)  # type: ignore[misc]
+        names.append(rounds(step).manifest)
+    chosen = [
+        {
+            key
+            for (key,) in query(
+                pool.catalog.workspace,
+                "SELECT image_id FROM decisions WHERE selected AND manifest = ?",
+                name,
+            )
+        }
+        for name in names
+    ]
+    rows = query(
+        pool.catalog.workspace,
+        'SELECT manifest, selected, entered, "left" FROM rounds ORDER BY round',
+    )
+    assert rows == [
+        (names[n], len(chosen[n]), len(chosen[n] - chosen[n - 1]), len(chosen[n - 1] - chosen[n]))
+        for n in (1, 2)
+    ]
+    assert rows[1][2] > 0
+    assert isinstance(rounds.progress, Diary)
+    assert rounds.progress.lines[1].endswith(f"{rows[1][2]} entered, {rows[1][3]} left")
+
+
+def test_a_run_that_resumes_inside_a_round_reads_its_manifest(pool: Pool, rounds: Rounds) -> None:
+    first = rounds(start(0, lambda: student_logits(pool, rounds.ids)))
+    again = rounds(start(0, never, underway=True))
+    assert again.content_hash == first.content_hash
+    assert (again.ids == first.ids).all()
+    with pytest.raises(UsageError, match="run/round-002"):
+        rounds(start(1, never, underway=True))
+
+
+def test_rounds_need_a_strategy_that_listens_to_the_student(pool: Pool) -> None:
+    with pytest.raises(UsageError, match="selected with msp: select one with --strategy kd3"):
+        check_rounds(select(pool, "msp", SelectOptions("msp", budget=5)))
+
+
+class Stopping(Silent):
+    """Stops the training after some steps, as Ctrl-C does."""
+
+    def __init__(self, steps: int) -> None:
+        self._left = steps
+
+    @contextmanager
+    def step(self, name: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:  # noqa: ARG002
+        def advance(count: int) -> None:
+            self._left -= count if name == "Training" else 0
+            if name == "Training" and self._left <= 0:
+                raise KeyboardInterrupt
+
+        yield advance
+
+
+def train(catalog: Catalog, teacher: str, student: str, steps: int | None = None) -> Path:
+    options = RunOptions(
+        manifest="parent",
+        teacher=teacher,
+        student=student,
+        method="kd",
+        train=TrainOptions(
+            max_steps=8,
+            batch_size=8,
+            rounds=2,
+            checkpoint_every=2,
+            device="cpu",
+            precision="float32",
+        ),
+        method_options={},
+        name="run",
+        workers=0,
+    )
+    progress = Silent() if steps is None else Stopping(steps)
+    network = load_network(teacher)
+    make_reselect = prepare_rounds(catalog, options, network, Silent())
+    result = distill(
+        catalog, options, teacher=network, make_reselect=make_reselect, progress=progress
+    )
+    return Path(result.student).with_name("student.safetensors")
+
+
+@pytest.mark.slow
+def test_a_run_stopped_inside_a_round_ends_as_an_undisturbed_one(
+    pool: Pool, parent: Manifest, teacher: str, student: str, tmp_path: Path
+) -> None:
+    other = Path(shutil.copytree(pool.catalog.workspace, tmp_path / "other"))
+    undisturbed = train(Catalog(other), teacher, student)
+    with pytest.raises(KeyboardInterrupt):
+        train(pool.catalog, teacher, student, steps=7)
+    rounds = "SELECT name, parent, content_hash FROM manifests ORDER BY name"
+    begun = query(pool.catalog.workspace, rounds)
+    resumed = train(pool.catalog, teacher, student)
+    assert query(pool.catalog.workspace, rounds) == begun == query(other, rounds)
+    assert [name for name, _, _ in begun] == ["parent", "run/round-001", "run/round-002"]
+    expected, found = load_file(undisturbed), load_file(resumed)
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)

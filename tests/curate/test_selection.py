@@ -1,0 +1,292 @@
+"""select, from files on disk to decisions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pytest
+
+from curate.networks import make_scorer, register, scored_pool
+from curate.scoring import score_pool
+from curate.selection import Pool, SelectOptions, agreement, select
+from curate.shift import update_bn_shift
+from distill.networks import load_embedder, load_network
+from distill.selection import read_selection
+from index.build import build_index
+from index.catalog import Catalog
+from index.errors import NothingSelectedError, UsageError, WorkspaceError
+
+from .helpers import BROKEN, COPIES, IMAGES, build, crawl_files, query, write_files
+
+KD3 = SelectOptions("kd3", budget=20, near_duplicates=0.9999)
+
+
+def test_every_image_has_exactly_one_decision(pool: Pool, workspace: Path) -> None:
+    found = select(pool, "first", KD3)
+    select(pool, "second", SelectOptions("random", budget=5))
+    for name in ("first", "second"):
+        decided = query(workspace, "SELECT image_id FROM decisions WHERE manifest = ?", name)
+        images = query(workspace, "SELECT id FROM images")
+        assert sorted(decided) == sorted(images)
+        assert len(decided) == IMAGES
+    assert (found.pool, found.selected) == (IMAGES, 20)
+    assert found.selected < found.eligible < found.pool
+
+
+def test_failed_files_are_in_no_decision(pool: Pool, workspace: Path) -> None:
+    select(pool, "first", KD3)
+    failed = query(workspace, "SELECT uri FROM failures")
+    assert {Path(uri).name for (uri,) in failed} == {"empty.png", "page.jpg"}
+    assert len(failed) == BROKEN
+    found_at = "SELECT uri FROM decisions JOIN locations USING (image_id)"
+    assert len(query(workspace, found_at)) == IMAGES + COPIES
+    assert not set(failed) & set(query(workspace, found_at))
+
+
+def test_training_reads_what_was_selected_in_order(pool: Pool, workspace: Path) -> None:
+    found = select(pool, "first", KD3)
+    selection = read_selection(pool.catalog, "first")
+    rows = query(workspace, "SELECT image_id, score FROM decisions WHERE selected ORDER BY rank")
+    assert selection.ids.tolist() == [key for key, _ in rows]
+    assert selection.content_hash == found.content_hash
+    assert [-score for _, score in rows] == sorted(-score for _, score in rows)
+
+
+def test_selecting_twice_gives_one_hash(pool: Pool) -> None:
+    options = [KD3, replace(KD3, alpha=0.3), SelectOptions("random", budget=9, seed=3)]
+    for one in options:
+        hashes = {select(pool, name, one).content_hash for name in (f"{one}-a", f"{one}-b")}
+        assert len(hashes) == 1
+
+
+def test_order_path_and_batch_sizes_do_not_change_what_is_selected(
+    pool: Pool, teacher: str, student: str, tmp_path: Path
+) -> None:
+    files = list(crawl_files().items())
+    shuffled = np.random.default_rng(0).permutation(len(files))
+    renamed = {f"{n:03d}{Path(files[i][0]).suffix}": files[i][1] for n, i in enumerate(shuffled)}
+    names, half = list(renamed), len(renamed) // 2
+    catalog = Catalog(tmp_path / "other")
+    embedder = load_embedder(teacher)
+    networks = [load_network(card) for card in (student, teacher)]
+    # Half after half, in parts of a few vectors.
+    for place, some in enumerate((names[:half], names[half:])):
+        folder = write_files(tmp_path / f"half-{place}", {name: renamed[name] for name in some})
+        build_index(catalog.workspace, [str(folder)], embedder, workers=0, rows_a_part=7)
+        for network in networks:
+            register(catalog, network)
+            score_pool(catalog, make_scorer(network), workers=0)
+            update_bn_shift(catalog, network.key)
+    other = replace(pool, catalog=catalog)
+    for options in (KD3, replace(KD3, alpha=0.4), SelectOptions("random", budget=20, seed=2)):
+        here, there = select(pool, None, options), select(other, None, options)
+        assert here.content_hash == there.content_hash
+        assert (here.name, here.eligible) == (there.name, there.eligible)
+
+
+def test_reverse_takes_the_worst_first(pool: Pool, workspace: Path) -> None:
+    select(pool, "best", SelectOptions("msp", budget=5))
+    select(pool, "worst", SelectOptions("msp", budget=5, reverse=True))
+    confidence = dict(
+        query(workspace, "SELECT image_id, confidence FROM scores WHERE model = ?", pool.teacher)
+    )
+    ordered = sorted(confidence, key=lambda key: (confidence[key], key))
+    assert read_selection(pool.catalog, "worst").ids.tolist() == ordered[:5]
+    assert set(read_selection(pool.catalog, "best").ids.tolist()) == set(ordered[-5:])
+
+
+def test_reverse_makes_no_sense_with_thresholds(pool: Pool) -> None:
+    with pytest.raises(UsageError, match="--reverse makes no sense with kd3"):
+        select(pool, None, replace(KD3, reverse=True))
+
+
+def labels(pool: Pool, name: str) -> Counter[int]:
+    rows = query(
+        pool.catalog.workspace,
+        "SELECT pseudo_label FROM decisions WHERE manifest = ? AND selected",
+        name,
+    )
+    return Counter(label for (label,) in rows)
+
+
+def test_per_class_limits_each_class(pool: Pool) -> None:
+    select(pool, "all", SelectOptions("msp"))
+    select(pool, "few", SelectOptions("msp", per_class=6))
+    assert labels(pool, "few") == {k: min(count, 6) for k, count in labels(pool, "all").items()}
+    assert max(labels(pool, "all").values()) > 6
+
+
+def test_full_balance_takes_the_same_number_of_each_class(pool: Pool) -> None:
+    select(pool, "all", SelectOptions("msp"))
+    select(pool, "even", SelectOptions("msp", budget=20, balance="full"))
+    select(pool, "best", SelectOptions("msp", budget=20))
+    assert min(labels(pool, "all").values()) >= 5
+    assert labels(pool, "even") == dict.fromkeys(range(4), 5)
+    assert labels(pool, "best") != labels(pool, "even")
+
+
+def test_kd3_shares_its_budget_in_proportion(pool: Pool) -> None:
+    select(pool, "kept", replace(KD3, budget=None))
+    select(pool, "shared", KD3)
+    kept, shared = labels(pool, "kept"), labels(pool, "shared")
+    for label, count in kept.items():
+        assert abs(shared[label] - 20 * count / sum(kept.values())) < 1
+
+
+def test_kd3s_thresholds_stand_in_the_ledger(pool: Pool, workspace: Path) -> None:
+    select(pool, "first", KD3)
+    counts = dict(query(workspace, "SELECT pseudo_label, count(*) FROM decisions GROUP BY ALL"))
+    found = dict(query(workspace, "SELECT DISTINCT pseudo_label, threshold FROM decisions"))
+    most = max(counts.values())
+    assert found == pytest.approx(
+        {label: 0.95 * (n / most) / (2 - n / most) for label, n in counts.items()}
+    )
+
+
+def test_near_duplicates_lose_to_the_best_of_their_group(pool: Pool, workspace: Path) -> None:
+    select(pool, "first", SelectOptions("msp", near_duplicates=0.9999))
+    rows = query(
+        workspace,
+        "SELECT d.group_id, e.image_id, e.score, e.selected, e.reason FROM duplicates d "
+        "JOIN decisions e USING (image_id) ORDER BY d.group_id, e.score DESC, e.image_id",
+    )
+    groups: dict[int, list[Any]] = {}
+    for group, *row in rows:
+        groups.setdefault(group, []).append(row)
+    assert len(groups) >= 4
+    for (keeper, _, taken, _), *others in groups.values():
+        assert taken
+        for _, _, also, reason in others:
+            assert (also, reason) == (False, f"near-duplicate of {keeper}")
+
+
+def test_components_say_what_both_networks_think(pool: Pool, workspace: Path) -> None:
+    select(pool, "first", SelectOptions("random", budget=5))
+    rows = query(
+        workspace,
+        "SELECT d.components, t.confidence, s.confidence, h.value FROM decisions d "
+        "JOIN scores t ON t.image_id = d.image_id AND t.model = ? "
+        "JOIN scores s ON s.image_id = d.image_id AND s.model = ? "
+        "JOIN shifts h ON h.image_id = d.image_id AND h.model = ?",
+        pool.teacher,
+        pool.student,
+        pool.teacher,
+    )
+    assert len(rows) == IMAGES
+    for components, teacher, student, shift in rows:
+        assert components["teacher_confidence"] == pytest.approx(teacher, abs=1e-6)
+        assert components["student_confidence"] == pytest.approx(student, abs=1e-6)
+        assert components["bn_shift"] == shift
+        assert 0 <= components["agreement"] <= 1
+
+
+def test_agreement_by_hand() -> None:
+    teacher = np.array([[1, 0], [1, 0], [0.5, 0.5]], np.float32)
+    student = np.array([[1, 0], [0, 1], [1, 0]], np.float32)
+    # The middle is (.75, .25): JS = ln 2 - .75 / 2 ln 3 ... = .215762 nats.
+    js = 0.5 * (0.5 * np.log(0.5 / 0.75) + 0.5 * np.log(0.5 / 0.25)) + 0.5 * np.log(1 / 0.75)
+    expected = [1.0, 0.0, 1 - js / np.log(2)]
+    np.testing.assert_allclose(agreement(teacher, student), expected, atol=1e-6)
+
+
+def test_alpha_below_one_needs_a_student(pool: Pool) -> None:
+    alone = replace(pool, student=None)
+    with pytest.raises(UsageError, match="needs a student.*--alpha 1"):
+        select(alone, None, replace(KD3, alpha=0.5))
+    assert select(alone, None, replace(KD3, alpha=1.0)).student is None
+
+
+def test_alpha_listens_to_the_student(pool: Pool) -> None:
+    hashes = {select(pool, None, replace(KD3, alpha=a)).content_hash for a in (0.0, 0.5, 1.0)}
+    assert len(hashes) == 3
+    swapped = replace(pool, teacher=str(pool.student), student=pool.teacher)
+    student_only = select(pool, "student", replace(KD3, alpha=0.0))
+    teacher_only = select(swapped, "teacher", replace(KD3, alpha=1.0))
+    assert student_only.content_hash == teacher_only.content_hash
+
+
+def test_near_duplicates_need_an_index(pool: Pool) -> None:
+    with pytest.raises(UsageError, match="--near-duplicates needs an index"):
+        select(replace(pool, embedder=None), None, KD3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (SelectOptions("msp", budget=0), "--budget is 0"),
+        (SelectOptions("msp", per_class=-1), "--per-class is -1"),
+        (SelectOptions("msp", budget=3, balance="even"), "--balance is 'even': choose one of none"),
+        (SelectOptions("msp", balance="full"), "--balance full shares a budget: give --budget"),
+        (SelectOptions("msp", near_duplicates=0.0), "--near-duplicates is 0.0"),
+        (SelectOptions("msp", near_duplicates=1.5), "--near-duplicates is 1.5"),
+        (SelectOptions("kd3", alpha=2.0), "--alpha is 2.0"),
+        (SelectOptions("kd2"), "did you mean kd3?"),
+    ],
+)
+def test_options_without_sense_are_refused_by_name(options: SelectOptions, message: str) -> None:
+    with pytest.raises(UsageError) as error:
+        options.check()
+    assert message in str(error.value)
+
+
+def test_nothing_eligible_is_said_and_leaves_no_manifest(
+    scored: Pool, teacher: str, tmp_path: Path
+) -> None:
+    # Alone, a picture's class is the largest there is: it needs more than .95.
+    doubtful = query(
+        scored.catalog.workspace,
+        "SELECT uri FROM scores JOIN locations USING (image_id) "
+        "WHERE model = ? AND confidence < 0.9 ORDER BY uri LIMIT 1",
+        scored.teacher,
+    )
+    build(tmp_path / "ws", [Path(doubtful[0][0])])
+    pool = scored_pool(Catalog(tmp_path / "ws"), teacher, workers=0)
+    with pytest.raises(NothingSelectedError, match="none of 1 images: 0 were eligible") as error:
+        select(pool, "first", SelectOptions("kd3"))
+    assert error.value.exit_code == 3
+    assert query(tmp_path / "ws", "SELECT * FROM manifests") == []
+    assert list((tmp_path / "ws" / "scratch").iterdir()) == []
+
+
+def test_no_scratch_is_left_behind(pool: Pool, workspace: Path) -> None:
+    select(pool, "first", KD3)
+    assert list((workspace / "scratch").iterdir()) == []
+
+
+def test_a_workspace_that_is_not_there_is_not_made(teacher: str, tmp_path: Path) -> None:
+    with pytest.raises(WorkspaceError, match="build-index"):
+        scored_pool(Catalog(tmp_path / "typo"), teacher, workers=0)
+    assert not (tmp_path / "typo").exists()
+
+
+def test_teacher_and_student_have_the_same_classes(
+    pool: Pool, teacher: str, data_dir: Path
+) -> None:
+    with pytest.raises(UsageError, match="has 4 classes.*10"):
+        scored_pool(pool.catalog, teacher, str(data_dir / "teachers" / "resnet20.toml"), workers=0)
+
+
+def test_selection_never_reads_what_came_with_the_crawl(data_dir: Path, tmp_path: Path) -> None:
+    source = data_dir / "webpool" / "webpool_0.parquet"
+    answers = ("orig_class", "orig_class_name", "cifar10_class")
+    files = {"with": "*", "without": f"* EXCLUDE ({', '.join(answers)})"}
+    teacher = str(data_dir / "teachers" / "resnet20.toml")
+    hashes, ledgers = set(), []
+    for name, columns in files.items():
+        file = tmp_path / f"{name}.parquet"
+        rows = f"SELECT {columns} FROM (FROM read_parquet('{source}') LIMIT 200)"
+        duckdb.execute(f"COPY ({rows}) TO '{file}' (FORMAT parquet)")
+        workspace = tmp_path / name
+        build_index(workspace, [str(file)], load_embedder(teacher), workers=0)
+        pool = scored_pool(Catalog(workspace), teacher, workers=0)
+        hashes.add(select(pool, "first", SelectOptions("kd3", budget=50)).content_hash)
+        ledgers.append(query(workspace, "FROM decisions ORDER BY image_id"))
+        (known,) = query(workspace, "SELECT DISTINCT json_keys(metadata) FROM locations LIMIT 1")
+        assert (set(answers) & set(known[0]) != set()) == (name == "with")
+    assert len(hashes) == 1
+    assert ledgers[0] == ledgers[1]
