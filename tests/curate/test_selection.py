@@ -271,18 +271,20 @@ def test_teacher_and_student_have_the_same_classes(
         scored_pool(pool.catalog, teacher, str(data_dir / "teachers" / "resnet20.toml"), workers=0)
 
 
+@pytest.mark.slow
 def test_selection_never_reads_what_came_with_the_crawl(data_dir: Path, tmp_path: Path) -> None:
     source = data_dir / "webpool" / "webpool_0.parquet"
     answers = ("orig_class", "orig_class_name", "cifar10_class")
     files = {"with": "*", "without": f"* EXCLUDE ({', '.join(answers)})"}
     teacher = str(data_dir / "teachers" / "resnet20.toml")
+    embedder = load_embedder(teacher)
     hashes, ledgers = set(), []
     for name, columns in files.items():
         file = tmp_path / f"{name}.parquet"
         rows = f"SELECT {columns} FROM (FROM read_parquet('{source}') LIMIT 200)"
         duckdb.execute(f"COPY ({rows}) TO '{file}' (FORMAT parquet)")
         workspace = tmp_path / name
-        build_index(workspace, [str(file)], load_embedder(teacher), workers=0)
+        build_index(workspace, [str(file)], embedder, workers=0)
         pool = scored_pool(Catalog(workspace), teacher, workers=0)
         hashes.add(select(pool, "first", SelectOptions("kd3", budget=50)).content_hash)
         ledgers.append(query(workspace, "FROM decisions ORDER BY image_id"))
