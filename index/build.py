@@ -14,7 +14,7 @@ from index.commit import Batch, PendingCommits
 from index.decoded import DecodedPartition, decode_partition
 from index.embedder import Embedder
 from index.errors import CatalogBusyError
-from index.files import locked
+from index.files import locked, remove_leftovers
 from index.neighbours import update_index
 from index.parts import next_number, write_part
 from index.progress import Progress, Silent
@@ -61,6 +61,7 @@ def build_index(
     with locked(lock, f"another build-index works in {workspace}"):
         todo = todo_partitions(catalog, source_names, embedder.key)
         before = _image_count(catalog)
+        remove_leftovers(workspace / "vectors" / embedder.key)
         _embed(catalog, todo, embedder, workers, rows_a_part, progress)
         factory = update_index(catalog, embedder.key, embedder.dim, progress)
         return _summary(catalog, embedder.key, before, factory)
@@ -75,7 +76,8 @@ def todo_partitions(
         query = "SELECT key FROM partitions WHERE embedder = ?"
         with catalog.read() as connection:
             done = {key for (key,) in connection.execute(query, [embedder]).fetchall()}
-    return [part for part in sources.partitions(source_names) if part.key not in done]
+    listed = {part.key: part for part in sources.partitions(source_names)}  # a source named twice
+    return [part for key, part in listed.items() if key not in done]
 
 
 def _embed(

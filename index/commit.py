@@ -116,10 +116,10 @@ def _commit(connection: duckdb.DuckDBPyConnection, batch: Batch, embedder: str) 
         _insert_new_images(connection, batch)
     for table, rows in (("locations", batch.locations), ("failures", batch.failures)):
         if rows:
-            uris = {"uri": [row["uri"] for row in rows]}
+            latest = {row["uri"]: row for row in rows}  # overlapping sources name a file twice
             for stale in ("locations", "failures"):  # a file that was mended or replaced
-                _delete_uris(connection, stale, uris["uri"])
-            insert(connection, table, _columns(rows))
+                _delete_uris(connection, stale, list(latest))
+            insert(connection, table, _columns(list(latest.values())))
     if batch.part is not None:
         record_part(connection, batch.part)
         _insert_vectors(connection, batch, batch.part.part, embedder)
@@ -162,9 +162,10 @@ def _refuse_collisions(connection: duckdb.DuckDBPyConnection, batch: Batch) -> N
     ).fetchall()
     for key, sha256 in stored:
         if bytes(sha256) != known[key]:
+            uri = next(row["uri"] for row in batch.locations if row["image_id"] == key)
             raise WorkspaceError(
                 f"two different images share id {key}: {bytes(sha256).hex()} and "
-                f"{known[key].hex()}; remove one from the sources"
+                f"{known[key].hex()} ({uri}); remove one from the sources"
             )
 
 

@@ -31,22 +31,22 @@ def decode_partition(partition: Partition, view: View) -> DecodedPartition:
     """
     decoded = DecodedPartition(partition)
     pixels: list[Pixels] = []
-    seen: dict[int, bool] = {}
+    seen: dict[int, str] = {}  # why a content did not decode; empty where it did
     for item in sources.read(partition):
         sha256 = content_sha256(item.data)
         key = image_id(sha256)
         place = {"uri": item.uri, "container": item.container}
-        if item.error or seen.get(key) is False:
-            decoded.failures.append({**place, "reason": item.error or "as another copy: damaged"})
+        if reason := item.error or seen.get(key):
+            decoded.failures.append({**place, "reason": reason})
             continue
         if key not in seen:
             try:
                 image = decode(item.data, view)
             except DecodeError as error:
                 decoded.failures.append({**place, "reason": str(error)})
-                seen[key] = False
+                seen[key] = str(error)
                 continue
-            seen[key] = True
+            seen[key] = ""
             pixels.append(image.pixels)
             facts = {"format": image.format, "width": image.width, "height": image.height}
             size = len(item.data)

@@ -84,7 +84,8 @@ def decode(data: bytes, view: View) -> Decoded:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     image.seek(0)
-    upright = ImageOps.exif_transpose(image)
+    image.load()  # truncated pixels raise here, outside what `_upright` forgives
+    upright = _upright(image)
     if upright.mode.startswith("I;16"):
         return _from_high_depth(np.asarray(upright, dtype=np.float64) / 257.0)
     if upright.mode in ("I", "F"):
@@ -96,6 +97,13 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, rgba).convert("RGB")
     return upright.convert("RGB")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # damaged EXIF says nothing about orientation; the pixels are whole
+        return image
 
 
 def _from_high_depth(values: NDArray[np.float64]) -> Image.Image:

@@ -13,6 +13,8 @@ from filelock import FileLock, Timeout
 
 from index.errors import WorkspaceError
 
+_OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -29,14 +31,32 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.replace(path)
         _fsync_directory(path.parent)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise WorkspaceError(
-                f"no space left while writing {path}: free some and run the same command again"
-            ) from error
+    except Exception as error:  # FAISS and DuckDB have errors of their own
+        if is_out_of_space(error):
+            raise out_of_space(path) from error
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_out_of_space(error: Exception) -> bool:
+    """Tell whether this error, of Python, FAISS or DuckDB, means a full disk."""
+    if isinstance(error, OSError):
+        return error.errno in _OUT_OF_SPACE
+    return any(os.strerror(code) in str(error) for code in _OUT_OF_SPACE)
+
+
+def out_of_space(path: Path) -> WorkspaceError:
+    """Return the error to raise when the disk is full."""
+    return WorkspaceError(
+        f"no space left while writing {path}: free some and run the same command again"
+    )
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a killed `atomic_path` left; only where no other process writes."""
+    for leftover in folder.glob(".*.tmp"):
+        leftover.unlink(missing_ok=True)
 
 
 def file_sha256(path: Path) -> str:

@@ -117,7 +117,10 @@ def _live_rows(catalog: Catalog, embedder: str, part: Part) -> NDArray[np.int64]
 def _publish(catalog: Catalog, embedder: str, index: Any, parts: int) -> None:
     path = index_path(catalog.workspace, embedder)
     with atomic_path(path) as temporary:
-        faiss_module().write_index(index, str(temporary))
+        # Through Python's file: FAISS's own drops an error of its last flush.
+        with temporary.open("wb") as file:
+            faiss = faiss_module()
+            faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
         facts = {
             "embedder": embedder,
             "factory": FACTORY,
@@ -129,5 +132,6 @@ def _publish(catalog: Catalog, embedder: str, index: Any, parts: int) -> None:
         with catalog.write() as connection:
             columns = {name: [value] for name, value in facts.items()}
             insert(connection, "indexes", columns, replace_on=["embedder"])
-    with atomic_path(path.with_name("index.json")) as temporary:
-        temporary.write_text(json.dumps({**facts, "metric": METRIC}, indent=2) + "\n")
+        # Before the index itself: killed in between, the index does not fit and both are remade.
+        with atomic_path(path.with_name("index.json")) as described:
+            described.write_text(json.dumps({**facts, "metric": METRIC}, indent=2) + "\n")

@@ -70,15 +70,19 @@ def read_part(workspace: Path, part: Part) -> tuple[Ids, Rows]:
     """Read a part: ids (n,) int64 and rows (n, width) float16.
 
     Raises:
-        WorkspaceError: the file is gone or its size is not what the catalog recorded.
+        WorkspaceError: the file is gone, not as long as the catalog recorded, or unreadable.
     """
     path = part.path(workspace)
+    damaged = WorkspaceError(
+        f"{path} is missing or damaged: `kdcurate doctor -w {workspace}` names every such file"
+    )
     if not path.is_file() or path.stat().st_size != part.bytes:
-        raise WorkspaceError(
-            f"{path} is missing or damaged: `kdcurate doctor -w {workspace}` names every such file"
-        )
-    with np.load(path, allow_pickle=False) as arrays:
-        return arrays["ids"], arrays["rows"]
+        raise damaged
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return arrays["ids"], arrays["rows"]
+    except Exception as error:  # zipfile and NumPy raise nearly anything on damaged bytes
+        raise damaged from error
 
 
 def damaged_parts(workspace: Path, parts: list[Part]) -> Iterator[Path]:

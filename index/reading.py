@@ -15,6 +15,7 @@ from index import sources
 from index.catalog import Catalog
 from index.decoding import DecodeError, Pixels, View, decode
 from index.errors import DataError
+from index.ids import content_sha256, image_id
 from index.parts import Ids
 from index.workers import default_workers, ordered_map
 
@@ -55,7 +56,8 @@ def read_images(
         plan = Path(scratch, "plan.parquet")
         where = f"WHERE image_id IN ({only})" if only else ""
         with catalog.read() as connection:
-            connection.execute(f"COPY ({_PLAN.format(where=where)}) TO '{plan}' (FORMAT parquet)")
+            target = str(plan).replace("'", "''")
+            connection.execute(f"COPY ({_PLAN.format(where=where)}) TO '{target}' (FORMAT parquet)")
         yield from ordered_map(partial(_read_task, view=view), _tasks(plan), workers)
 
 
@@ -74,6 +76,8 @@ def _read_task(task: ReadTask, view: View) -> tuple[Ids, Pixels]:
         found = sources.fetch(kind, container, places)
         for row, data in zip(rows, found, strict=True):
             try:
+                if image_id(content_sha256(data)) != row[0]:
+                    raise DecodeError("its content changed")
                 pixels.append(decode(data, view).pixels)
             except DecodeError as error:
                 raise DataError(

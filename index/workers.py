@@ -44,7 +44,11 @@ def ordered_map(
     remaining = iter(tasks)
     try:
         for task in remaining:
-            waiting.append((task, executor.submit(function, task)))
+            try:
+                waiting.append((task, executor.submit(function, task)))
+            except BrokenProcessPool as error:  # a worker died since; an earlier task says so too
+                waiting.append((task, Future()))
+                waiting[-1][1].set_exception(error)
             if len(waiting) >= 2 * workers:
                 yield _result(*waiting.popleft())
         while waiting:

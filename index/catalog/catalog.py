@@ -10,13 +10,17 @@ from importlib import resources
 from pathlib import Path
 
 import duckdb
+from filelock import FileLock
 
 from index.catalog.rows import one
 from index.errors import CatalogBusyError, WorkspaceError
+from index.files import atomic_path, is_out_of_space, out_of_space, remove_leftovers
 
 FILE_NAME = "catalog.duckdb"
 READ_PATIENCE_S = 30.0
 WRITE_PATIENCE_S = 300.0
+# On Linux and macOS, and on Windows; a path that happens to hold the word is not meant.
+_LOCKED = re.compile(r"(?i)could not set lock|conflicting lock|used by another process")
 
 
 class Catalog:
@@ -62,8 +66,9 @@ class Catalog:
 
         Raises:
             CatalogBusyError: another process holds the file after `patience_s` seconds.
+            WorkspaceError: the disk is full, or the file is damaged or of a newer version.
         """
-        self.workspace.mkdir(parents=True, exist_ok=True)
+        self._create()
         connection = self._connect(read_only=False, patience_s=patience_s)
         try:
             _migrate(connection, self.path)
@@ -71,11 +76,29 @@ class Catalog:
             try:
                 yield connection
                 connection.commit()
-            except BaseException:
+            except BaseException as error:
                 _roll_back(connection)
+                if isinstance(error, duckdb.Error) and is_out_of_space(error):
+                    raise out_of_space(self.path) from error
                 raise
         finally:
             connection.close()
+
+    def _create(self) -> None:
+        """A catalog is whole or absent: a killed first run leaves no file without a schema."""
+        self.workspace.mkdir(parents=True, exist_ok=True)
+        if self.exists():
+            return
+        with FileLock(self.workspace / ".create.lock"):
+            if self.exists():  # made by another process meanwhile
+                return
+            remove_leftovers(self.workspace)
+            with atomic_path(self.path) as temporary:
+                connection = duckdb.connect(temporary)
+                try:
+                    _migrate(connection, self.path)
+                finally:
+                    connection.close()
 
     def _connect(self, *, read_only: bool, patience_s: float) -> duckdb.DuckDBPyConnection:
         deadline = time.monotonic() + patience_s
@@ -84,7 +107,9 @@ class Catalog:
             try:
                 return duckdb.connect(self.path, read_only=read_only)
             except duckdb.IOException as error:
-                if "lock" not in str(error).lower():
+                if is_out_of_space(error):
+                    raise out_of_space(self.path) from error
+                if not _LOCKED.search(str(error)):
                     raise WorkspaceError(
                         f"cannot open {self.path}: {_first_line(error)}; restore it from a copy, "
                         "or move it away and run build-index again"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -55,6 +56,10 @@ def _expand(source: str) -> list[Path]:
 
 
 def _kind_of(path: Path) -> str:
+    if os.fsencode(path).decode("utf-8", "replace") != str(path):
+        raise DataError(f"the path of a source is not UTF-8: {ascii(str(path))}; rename it")
+    if not (path.is_dir() or path.is_file()):  # a pipe or device would be read for ever
+        raise DataError(f"neither a folder nor a regular file: {path}")
     for name, kind in _KINDS.items():
         if kind.matches(path):
             return name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,5 +57,23 @@ def fingerprint(path: Path) -> tuple[str, int, int]:
 
 
 def metadata_json(item: Item) -> str | None:
-    """Return what came with an image as JSON text, or None where nothing did."""
-    return json.dumps(item.metadata, default=str) if item.metadata else None
+    """Return what came with an image as valid JSON text, or None where nothing did."""
+    if not item.metadata:
+        return None
+    try:
+        return json.dumps(_plain(item.metadata), default=str, allow_nan=False)
+    except RecursionError:
+        return json.dumps({"json_error": "nested too deeply"})
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has no word for: NaN becomes null, a lone surrogate `?`, a key its text."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, dict):
+        return {_plain(str(key)): _plain(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    return value

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,6 +17,7 @@ SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
 )
 MAX_BYTES = 256 * 1024 * 1024
+REMEDY = "put it back, or run build-index on the sources again"
 _MOST_FILES = 1024
 _CUT_ONE_IN = 256
 
@@ -57,11 +60,17 @@ def read(partition: Partition) -> Iterator[Item]:
             yield Item(uri, name, 0, size, error=f"too large: {size} bytes > {MAX_BYTES}")
             continue
         try:
-            data = Path(name).read_bytes()
+            data = _content(Path(name))
         except OSError as error:
             yield Item(uri, name, 0, 0, error=f"cannot be read: {error.strerror}")
             continue
         yield Item(uri, name, 0, len(data), data)
+
+
+def _content(path: Path) -> bytes:
+    if not stat.S_ISREG(path.stat().st_mode):  # a pipe or device would be read for ever
+        raise OSError(errno.EINVAL, "not a regular file")
+    return path.read_bytes()
 
 
 def fetch(container: str, places: Sequence[tuple[int, int]]) -> Iterator[bytes]:
@@ -72,24 +81,25 @@ def fetch(container: str, places: Sequence[tuple[int, int]]) -> Iterator[bytes]:
                 file.seek(position)
                 data = file.read(length)
                 if len(data) != length:
-                    raise DataError(f"{container} is shorter than when it was indexed: {_REMEDY}")
+                    raise DataError(f"{container} is shorter than when it was indexed: {REMEDY}")
                 yield data
     except OSError as error:
-        raise DataError(f"cannot read {container} ({error.strerror}): {_REMEDY}") from error
-
-
-_REMEDY = "put it back, or run build-index on the sources again"
+        raise DataError(f"cannot read {container} ({error.strerror}): {REMEDY}") from error
 
 
 def _walk(path: Path) -> Iterator[Path]:
     if path.is_file():
         yield path
         return
-    for folder, subfolders, names in os.walk(path):
+    unreadable: list[Path] = []  # listed as if they were files, so that they end as failures
+    for folder, subfolders, names in os.walk(
+        path, onerror=lambda error: unreadable.append(Path(error.filename))
+    ):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in sorted(names):
             if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
                 yield Path(folder, name)
+    yield from unreadable
 
 
 def _partition(root: Path, chunk: list[Entry]) -> Partition:

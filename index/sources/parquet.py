@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from index.sources.base import Item, Partition, fingerprint, partition_key
 
 KIND = "parquet"
 _ROWS_A_PARTITION = 512
+# Hive partitioning would read columns out of folder names such as image=1/.
+_FILE = "read_parquet(?, hive_partitioning = false)"
+_NUMBERED = "read_parquet(?, hive_partitioning = false, file_row_number = true)"
 _IMAGE_COLUMNS = ("image", "img", "jpg", "png", "bytes", "image_bytes", "data")
 
 
@@ -38,17 +42,23 @@ def read(partition: Partition) -> Iterator[Item]:
     """Read a range of rows; every other column travels along as metadata."""
     start, stop, image = partition.entries
     path = partition.container
-    with duckdb.connect() as connection:
-        cursor = connection.execute(
-            f"SELECT {image} AS kdcurate_image, * EXCLUDE (file_row_number), file_row_number "
-            "FROM read_parquet(?, file_row_number = true) "
-            "WHERE file_row_number >= ? AND file_row_number < ? ORDER BY file_row_number",
-            [path, start, stop],
-        )
-        names = [column[0] for column in cursor.description]
-        while rows := cursor.fetchmany(64):
-            for row in rows:
-                yield _item(path, names, row)
+    try:
+        with duckdb.connect() as connection:
+            cursor = connection.execute(
+                f"SELECT {image} AS kdcurate_image, * EXCLUDE (file_row_number), file_row_number "
+                f"FROM {_NUMBERED} "
+                "WHERE file_row_number >= ? AND file_row_number < ? ORDER BY file_row_number",
+                [_literal(path), start, stop],
+            )
+            names = [column[0] for column in cursor.description]
+            while rows := cursor.fetchmany(64):
+                for row in rows:
+                    yield _item(path, names, row)
+                start = rows[-1][-1] + 1
+    except duckdb.Error as error:  # a damaged page; what stands before it is whole
+        reason = f"damaged Parquet: {' '.join(str(error).split())}"[:200]
+        for row_number in range(start, stop):
+            yield Item(f"{path}#{row_number}", path, row_number, 0, error=reason)
 
 
 def fetch(container: str, places: Sequence[tuple[int, int]]) -> Iterator[bytes]:
@@ -56,18 +66,19 @@ def fetch(container: str, places: Sequence[tuple[int, int]]) -> Iterator[bytes]:
     positions = [position for position, _ in places]
     image = image_column(Path(container))
     with duckdb.connect() as connection:
-        rows = connection.execute(
-            f"SELECT file_row_number, {image} FROM read_parquet(?, file_row_number = true) "
-            "WHERE file_row_number BETWEEN ? AND ?",
-            [container, min(positions), max(positions)],
-        ).fetchall()
+        try:
+            rows = connection.execute(
+                f"SELECT file_row_number, {image} FROM {_NUMBERED} "
+                "WHERE file_row_number BETWEEN ? AND ? "
+                "AND file_row_number IN (SELECT unnest(?))",  # not the rows that lie between
+                [_literal(container), min(positions), max(positions), positions],
+            ).fetchall()
+        except duckdb.Error as error:
+            raise DataError(f"cannot read rows of {container}: {files.REMEDY}") from error
     found = dict(rows)
     for position in positions:
         if position not in found:
-            raise DataError(
-                f"{container} has no row {position} any more: put the file back, "
-                "or run build-index on the sources again"
-            )
+            raise DataError(f"{container} has no row {position} any more: {files.REMEDY}")
         yield found[position] or b""
 
 
@@ -77,31 +88,39 @@ def image_column(path: Path) -> str:
     Raises:
         DataError: the file is not Parquet, or has no column of image bytes.
     """
-    for name, kind in _schema(path):
+    schema = _schema(path)
+    if any(name.lower() == "file_row_number" for name, _ in schema):
+        raise DataError(f"{path} has a column file_row_number, DuckDB's own name: rename it")
+    for name, kind in schema:
         if name.lower() not in _IMAGE_COLUMNS:
             continue
         quoted = '"' + name.replace('"', '""') + '"'
         if kind == "BLOB":
             return quoted
-        if kind.startswith("STRUCT(") and "bytes BLOB" in kind.replace('"', ""):
+        if kind.id == "struct" and dict(kind.children).get("bytes") == "BLOB":
             return f"{quoted}.bytes"
     known = ", ".join(_IMAGE_COLUMNS)
     raise DataError(f"{path} has no column of image bytes: name it one of {known}")
 
 
-def _schema(path: Path) -> list[tuple[str, str]]:
+def _literal(path: str | Path) -> str:
+    """Read this very file: to DuckDB, `a[1].parquet` is a pattern that `a1.parquet` matches."""
+    return glob.escape(str(path))
+
+
+def _schema(path: Path) -> list[tuple[str, Any]]:
     with duckdb.connect() as connection:
         try:
-            rows = connection.execute("DESCRIBE FROM read_parquet(?)", [str(path)]).fetchall()
+            relation = connection.sql(f"FROM {_FILE}", params=[_literal(path)])
+            return list(zip(relation.columns, relation.types, strict=True))
         except duckdb.Error as error:
             raise DataError(f"not a readable Parquet file: {path}; mend or remove it") from error
-    return [(row[0], row[1]) for row in rows]
 
 
 def _row_count(path: Path) -> int:
     with duckdb.connect() as connection:
         try:
-            row = one(connection, "SELECT count(*) FROM read_parquet(?)", [str(path)])
+            row = one(connection, f"SELECT count(*) FROM {_FILE}", [_literal(path)])
         except duckdb.Error as error:
             raise DataError(f"not a readable Parquet file: {path}; mend or remove it") from error
     return int(row[0]) if row else 0

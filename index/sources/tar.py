@@ -16,9 +16,12 @@ from index.sources.base import Item, Partition, fingerprint, partition_key
 KIND = "tar"
 _MOST_SIDECAR_BYTES = 1024 * 1024
 _MEMBERS_A_PARTITION = 512
+# What tarfile lets through when the numbers of a header lie.
+_DAMAGE = (tarfile.TarError, ValueError, OverflowError, MemoryError, OSError)
 
-# One image member: its name, the offset and length of its bytes, and its side files.
-Entry = tuple[str, int, int, tuple[tuple[str, int, int], ...]]
+# One image member: its name, the offset and length of its bytes, its side files, and the reason
+# why it cannot be read, if any.
+Entry = tuple[str, int, int, tuple[tuple[str, int, int], ...], str]
 
 
 def matches(path: Path) -> bool:
@@ -38,10 +41,10 @@ def partitions(path: Path) -> Iterator[Partition]:
 def read(partition: Partition) -> Iterator[Item]:
     """Read each image member with the `.json` and `.txt` that share its key as metadata."""
     with open(partition.container, "rb") as shard:
-        for name, offset, length, sidecars in partition.entries:
+        for name, offset, length, sidecars, reason in partition.entries:
             uri = f"{partition.container}#{name}"
-            if length > files.MAX_BYTES:
-                yield Item(uri, partition.container, offset, length, error="too large")
+            if reason or length > files.MAX_BYTES:
+                yield Item(uri, partition.container, offset, length, error=reason or "too large")
                 continue
             data = _range(shard, offset, length)
             if len(data) != length:
@@ -57,24 +60,53 @@ def fetch(container: str, places: Sequence[tuple[int, int]]) -> Iterator[bytes]:
 
 
 def _entries(path: Path) -> list[Entry]:
-    images: list[tuple[str, str, int, int]] = []
+    images: dict[str, tuple[str, int, int, str]] = {}
     sidecars: dict[str, list[tuple[str, int, int]]] = {}
+    damage = None
     try:
         with tarfile.open(path, "r:") as shard:
-            for member in shard:
-                if not member.isreg():  # links and devices name things outside the shard
-                    continue
-                name = os.fsencode(member.name).decode("utf-8", "backslashreplace")
-                suffix = PurePosixPath(name).suffix.lower()
-                key = name[: len(name) - len(suffix)] if suffix else name
-                if suffix in files.SUFFIXES:
-                    images.append((key, name, member.offset_data, member.size))
-                elif suffix in (".json", ".txt") and member.size <= _MOST_SIDECAR_BYTES:
-                    place = (suffix, member.offset_data, member.size)
-                    sidecars.setdefault(key, []).append(place)
-    except tarfile.TarError as error:
+            try:
+                for member in shard:
+                    if member.size < 0:  # tarfile would step back and list it again, for ever
+                        raise tarfile.ReadError("negative size")
+                    _list_member(member, images, sidecars)
+                damage = _unread(path, shard.offset)
+            except _DAMAGE as error:  # what stands before it is whole
+                damage = f"the tar is damaged at byte {shard.offset}: {error}"
+    except _DAMAGE as error:
         raise DataError(f"not a readable tar: {path} ({error}); remove it or mend it") from error
-    return [(name, at, size, tuple(sidecars.get(key, ()))) for key, name, at, size in images]
+    entries: list[Entry] = [
+        (name, at, size, tuple(sidecars.get(key, ())), reason)
+        for name, (key, at, size, reason) in images.items()
+    ]
+    return [*entries, ("", 0, 0, (), damage)] if damage else entries
+
+
+def _list_member(
+    member: tarfile.TarInfo,
+    images: dict[str, tuple[str, int, int, str]],
+    sidecars: dict[str, list[tuple[str, int, int]]],
+) -> None:
+    name = os.fsencode(member.name).decode("utf-8", "backslashreplace")
+    suffix = PurePosixPath(name).suffix.lower()
+    key = name[: len(name) - len(suffix)] if suffix else name
+    plain = member.isreg() and not member.issparse()
+    if suffix in files.SUFFIXES:
+        if name in images:  # a tar may hold a name twice; a uri stands for one content
+            name = f"{name}@{member.offset}"
+        # Links and devices name things outside the shard.
+        reason = "" if plain else "not a regular file"
+        images[name] = (key, member.offset_data, member.size, reason)
+    elif plain and suffix in (".json", ".txt") and member.size <= _MOST_SIDECAR_BYTES:
+        place = (suffix, member.offset_data, member.size)
+        sidecars.setdefault(key, []).append(place)
+
+
+def _unread(path: Path, offset: int) -> str | None:
+    """Tarfile ends without a word at a damaged header; the true end is zeros or nothing."""
+    with path.open("rb") as file:
+        header = _range(file, offset, tarfile.BLOCKSIZE)
+    return f"the tar is damaged at byte {offset}: what follows is not read" if any(header) else None
 
 
 def _metadata(shard: Any, sidecars: Sequence[tuple[str, int, int]]) -> dict[str, Any]:
@@ -86,7 +118,7 @@ def _metadata(shard: Any, sidecars: Sequence[tuple[str, int, int]]) -> dict[str,
             continue
         try:
             fields = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             metadata["json_error"] = "not valid JSON"
             continue
         metadata.update(fields if isinstance(fields, dict) else {"json": fields})
