@@ -1,0 +1,101 @@
+"""Near-duplicate groups equal those of every pair compared in float64."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from index.catalog import Catalog
+from index.duplicates import _join, _roots, near_duplicate_groups
+from index.neighbours import update_index
+
+from .test_neighbours import DIM, store
+
+
+def components(count: int, edges: list[tuple[int, int]]) -> list[int]:
+    """The smallest member of each node's component, by walking from node to node."""
+    near: dict[int, set[int]] = {node: set() for node in range(count)}
+    for a, b in edges:
+        near[a].add(b)
+        near[b].add(a)
+    smallest: dict[int, int] = {}
+    for start in range(count):
+        todo = [start]
+        while todo:
+            node = todo.pop()
+            if node not in smallest:
+                smallest[node] = start
+                todo += near[node]
+    return [smallest[node] for node in range(count)]
+
+
+def brute_force(
+    ids: NDArray[np.int64], vectors: NDArray[np.float64], cosine: float
+) -> dict[int, int]:
+    order = np.argsort(ids)
+    unit = vectors[order] / np.linalg.norm(vectors[order], axis=1, keepdims=True)
+    pairs = np.argwhere(np.triu(unit @ unit.T >= cosine, 1))
+    group = components(len(ids), [(int(a), int(b)) for a, b in pairs])
+    named = ids[order]
+    return {int(named[i]): int(named[g]) for i, g in enumerate(group) if group.count(g) > 1}
+
+
+@given(st.data())
+def test_union_find_equals_a_walk(data: st.DataObject) -> None:
+    count = data.draw(st.integers(1, 20))
+    node = st.integers(0, count - 1)
+    edges = data.draw(st.lists(st.tuples(node, node), max_size=30))
+    ids = np.array(
+        sorted(data.draw(st.sets(st.integers(0, 2**62), min_size=count, max_size=count)))
+    )
+    parent = np.arange(count)
+    for a, b in edges:  # a neighbour list of one query: itself, a neighbour, nothing
+        _join(parent, ids, ids[[a]], np.array([[ids[a], ids[b], -1]]))
+    assert _roots(parent).tolist() == components(count, edges)
+
+
+def clusters(seed: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Sixty centres with one to eight images close to each."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(60, DIM))
+    vectors = np.repeat(centres, rng.integers(1, 9, size=60), axis=0)
+    vectors = (vectors + rng.normal(scale=0.03, size=vectors.shape)).astype(np.float16)
+    shuffled = rng.permutation(vectors.astype(np.float64))
+    return rng.choice(2**62, len(shuffled), replace=False).astype(np.int64), shuffled
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("cosine", [0.97, 0.995])
+def test_groups_equal_brute_force(tmp_path: Path, seed: int, cosine: float) -> None:
+    ids, vectors = clusters(seed)
+    catalog = Catalog(tmp_path)
+    for part in np.array_split(np.arange(len(ids)), 3):
+        store(catalog, ids[part], vectors[part])
+    update_index(catalog, "e", DIM)
+    found, groups = near_duplicate_groups(catalog, "e", cosine)
+    expected = brute_force(ids, vectors, cosine)
+    assert len(set(expected.values())) > 10
+    assert dict(zip(found.tolist(), groups.tolist(), strict=True)) == expected
+
+
+def test_many_copies_of_one_vector_are_one_group(tmp_path: Path) -> None:
+    ids = np.arange(100, 300, dtype=np.int64)
+    catalog = Catalog(tmp_path)
+    store(catalog, ids, np.tile(np.arange(DIM), (200, 1)).astype(np.float64))
+    update_index(catalog, "e", DIM)
+    found, groups = near_duplicate_groups(catalog, "e", 0.999)
+    assert found.tolist() == ids.tolist()
+    assert set(groups.tolist()) == {100}
+
+
+def test_far_images_are_in_no_group(tmp_path: Path) -> None:
+    catalog = Catalog(tmp_path)
+    store(catalog, np.arange(DIM, dtype=np.int64), np.eye(DIM))
+    update_index(catalog, "e", DIM)
+    found, groups = near_duplicate_groups(catalog, "e", 0.5)
+    assert (found.tolist(), groups.tolist()) == ([], [])
