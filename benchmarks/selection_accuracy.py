@@ -42,11 +42,6 @@ ARMS = (
     Arm("original images (ceiling)", "original", ("--strategy", "random", "--budget", "10000")),
     Arm("kd3, re-selecting rounds", "web", ("--strategy", "kd3", "--budget", "6000"), rounds=10),
     Arm("kd3, static", "web", ("--strategy", "kd3", "--budget", "6000")),
-    Arm(
-        "msp, classes balanced",
-        "web",
-        ("--strategy", "msp", "--budget", "6000", "--balance", "full"),
-    ),
     Arm("msp", "web", ("--strategy", "msp", "--budget", "6000")),
     Arm("random", "web", ("--strategy", "random", "--budget", "6000")),
     Arm(
