@@ -11,7 +11,7 @@ from curate.logits import ArrayLogits
 from curate.manifest import Manifest, get_manifest
 from curate.networks import score
 from curate.selection import Pool, SelectOptions, select
-from curate.strategies.kd3 import alpha_schedule
+from curate.strategies.kd3 import alpha_at
 from distill.networks import Network
 from distill.run import MakeReselect, RunOptions
 from distill.selection import Selection, read_selection
@@ -43,7 +43,7 @@ class Rounds:
         if start.underway:
             return read_selection(self.catalog, name)
         began = time.monotonic()
-        alpha = alpha_schedule(start.epoch, start.epochs)
+        alpha = alpha_at((start.epoch - 1) / start.epochs)
         manifest = select(
             Pool(
                 catalog=self.catalog,

@@ -11,6 +11,7 @@ from curate.strategies.base import Batch, Scored, Settings, softmax, top_label
 from index.errors import UsageError
 
 _MOST = 0.95
+PAPER_EPOCHS = 240
 
 
 class Kd3:
@@ -64,3 +65,12 @@ def alpha_schedule(epoch: float, epochs: float) -> float:
     if epoch >= epochs / 2:
         return 0.0
     return 1.0 - math.exp(-5.0 * ((epoch + 1) / (2 * epochs / 3) - 1) ** 2)
+
+
+def alpha_at(progress: float) -> float:
+    """Return the teacher's share after `progress` (0 to 1) of a training of any length.
+
+    It follows the published schedule of 240 epochs, so a training of two epochs, too, begins with
+    the teacher's word and not with that of a student that knows nothing yet.
+    """
+    return alpha_schedule(1 + PAPER_EPOCHS * progress, PAPER_EPOCHS)

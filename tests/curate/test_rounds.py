@@ -18,7 +18,7 @@ from curate.logits import StoredLogits
 from curate.manifest import Manifest, get_manifest
 from curate.rounds import Rounds, check_rounds, prepare_rounds
 from curate.selection import Pool, SelectOptions, select
-from curate.strategies.kd3 import alpha_schedule
+from curate.strategies.kd3 import alpha_at
 from distill.networks import load_network
 from distill.options import TrainOptions
 from distill.run import RunOptions, distill
@@ -74,7 +74,7 @@ def test_alpha_follows_the_schedule(pool: Pool, rounds: Rounds) -> None:
 
     for number in range(4):
         rounds(start(number, logits))
-    expected = [alpha_schedule(epoch, 60) for epoch in (1, 11, 21, 31)]
+    expected = [alpha_at(share / 60) for share in (0, 10, 20, 30)]
     assert expected[0] > expected[1] > expected[2] > expected[3] == 0
     rows = query(pool.catalog.workspace, "SELECT round, alpha, epoch FROM rounds ORDER BY round")
     assert rows == [(n + 1, expected[n], 1 + 10 * n) for n in range(4)]
@@ -88,13 +88,13 @@ def test_a_round_is_a_child_with_its_parents_settings(pool: Pool, rounds: Rounds
     child = get_manifest(pool.catalog, "run/round-001")
     assert (selection.manifest, selection.content_hash) == (child.name, child.content_hash)
     assert (child.parent, child.student, child.teacher) == ("parent", "run@1", pool.teacher)
-    assert child.options == {**rounds.parent.options, "alpha": alpha_schedule(1, 60)}
+    assert child.options == {**rounds.parent.options, "alpha": alpha_at(0)}
     assert (child.seed, child.embedder, child.pool) == (3, pool.embedder, rounds.parent.pool)
 
 
 def test_a_round_decides_as_select_does_with_the_same_logits(pool: Pool, rounds: Rounds) -> None:
     found = rounds(start(0, lambda: student_logits(pool, rounds.ids)))
-    direct = select(pool, "direct", replace(PARENT, alpha=alpha_schedule(1, 60)))
+    direct = select(pool, "direct", replace(PARENT, alpha=alpha_at(0)))
     assert found.content_hash == direct.content_hash
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from curate.strategies import Batch, Settings, make_strategy
-from curate.strategies.kd3 import alpha_schedule
+from curate.strategies.kd3 import alpha_at, alpha_schedule
 from index.errors import UsageError
 
 TEACHER = np.array([[4, 0], [1, 0]], np.float32)
@@ -93,3 +93,11 @@ def test_the_schedule_never_rises() -> None:
     values = [alpha_schedule(epoch / 4, 30) for epoch in range(4, 121)]
     assert values == sorted(values, reverse=True)
     assert min(values) >= 0 and max(values) <= 1
+
+
+def test_a_short_training_follows_the_published_schedule() -> None:
+    assert [alpha_at(epoch / 240) for epoch in range(240)] == pytest.approx(
+        [alpha_schedule(epoch, 240) for epoch in range(1, 241)]
+    )
+    assert alpha_at(0) == pytest.approx(0.992, abs=6e-4)
+    assert alpha_at(0.5) == 0
