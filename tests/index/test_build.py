@@ -74,7 +74,7 @@ def test_images_locations_and_vectors_are_those_of_the_files(undisturbed: Path) 
             np.testing.assert_allclose(vector, expected, atol=1e-3)  # stored as float16
 
 
-@pytest.mark.parametrize(("workers", "rows_a_part"), [(1, 4), (2, 4), (2, 1), (0, 8192)])
+@pytest.mark.parametrize(("workers", "rows_a_part"), [(1, 4), (2, 1), (0, 8192)])
 def test_content_depends_on_neither_workers_nor_part_size(
     crawl: Path, undisturbed: Path, tmp_path: Path, workers: int, rows_a_part: int
 ) -> None:
