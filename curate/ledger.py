@@ -74,16 +74,16 @@ class Ledger:
             thresholds: (K,) the score that an image of the class must exceed, or None.
             budget: images to take in all; None takes all that are eligible.
             balance: how the budget is shared among classes; see `class_quotas`.
-            per_class: most images of a class, or None.
+            per_class: most images of a class, or None; the budget is shared among what it leaves.
         """
         self._mark_eligible(thresholds)
         available = self._counts("marked WHERE barrier IS NULL")
-        quota = None
-        if budget is not None:
-            quota = class_quotas(available, budget, balance)
         if per_class is not None:
-            most = np.full(self._classes, per_class)
-            quota = np.minimum(quota, most) if quota is not None else most
+            available = np.minimum(available, per_class)
+        quota = None if per_class is None else available
+        if budget is not None:
+            shared = class_quotas(available, budget, balance)
+            quota = quota if shared is None else shared
         self._table("quotas", "quota", quota)
         limit = "NULL" if budget is None else str(int(budget))
         self._connection.execute(_DECIDE.format(budget=limit))

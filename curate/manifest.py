@@ -20,6 +20,12 @@ _FIELDS = (
 )
 
 
+# One row as it is hashed: packed, little-endian, whatever the batches.
+_HASHED = np.dtype(
+    [("image_id", "<i8"), ("rank", "<i4"), ("pseudo_label", "<i2"), ("weight", "<f4")]
+)
+
+
 @dataclass(frozen=True)
 class Manifest:
     """One row of the table `manifests`."""
@@ -48,15 +54,17 @@ class Manifest:
 
 
 def content_hash(batches: Iterator[dict[str, Any]]) -> str:
-    """Hash what a manifest decides: ids, ranks, pseudo-labels, and weights, in order of rank.
+    """Hash what a manifest decides: SHA-256 of its selected rows, packed, in order of rank.
 
+    A row is image id (int64), rank (int32), pseudo-label (int16), weight (float32), little-endian.
     Name, time, and path stay out: two workspaces with the same images and models agree.
     """
     digest = hashlib.sha256()
     for columns in batches:
-        for name, kind in (("image_id", "<i8"), ("rank", "<i4"), ("pseudo_label", "<i2")):
-            digest.update(np.ascontiguousarray(columns[name], dtype=kind).tobytes())
-        digest.update(np.ascontiguousarray(columns["weight"], dtype="<f4").tobytes())
+        rows = np.empty(len(columns["image_id"]), _HASHED)
+        for name in _HASHED.names or ():
+            rows[name] = columns[name]
+        digest.update(rows.tobytes())
     return digest.hexdigest()
 
 

@@ -104,7 +104,15 @@ def make_scorer(network: Network, device: str = "cpu") -> Scorer:
 
 
 def _half(values: torch.Tensor) -> NDArray[np.float16]:
-    """Store as float16, clipped to its range: an infinite logit would poison every sum."""
+    """Store as float16, clipped to its range: an infinite logit would poison every sum.
+
+    Raises:
+        NetworkError: a value is NaN, which every comparison would let pass or rank first.
+    """
+    if bool(values.isnan().any()):
+        raise NetworkError(
+            "the network puts out NaN: its weights are damaged, or its input is not what it expects"
+        )
     limit = torch.finfo(torch.float16).max
     array: NDArray[np.float16] = values.float().clamp(-limit, limit).half().cpu().numpy()
     return array

@@ -14,7 +14,7 @@ BN_SHIFT = "bn_shift"
 def update_bn_shift(catalog: Catalog, model: str) -> bool:
     """Bring the stored bn_shift of every image up to date; needs no original data.
 
-    The raw shift of each BatchNorm layer, sum over channels of |mu - mu^| / sigma^ +
+    The raw shift of each BatchNorm layer, the mean over channels of |mu - mu^| / sigma^ +
     |log(sigma / sigma^)|, is z-scored over the pool, and the layers' z-scores are averaged: 0 is
     the pool's middle, below 0 is closer to the teacher's training data.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -58,7 +58,9 @@ def main() -> None:
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
         signal.signal(signal.SIGINT, _interrupt)
-        app(args=arguments, prog_name=NAME)
+        # Not standalone: typer would say in a box of five lines what fits into one.
+        code = app(args=arguments, prog_name=NAME, standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
     except _Interrupted:
         note("interrupted: the same command run again goes on from here")
         sys.exit(INTERRUPTED)
@@ -70,11 +72,25 @@ def main() -> None:
         note(f"kdcurate: {error}")
         sys.exit(error.exit_code)
     except Exception as error:
+        if hasattr(error, "format_message"):
+            sys.exit(_misused(error))
         if debug:
             raise
         kind = type(error).__name__
         note(f"kdcurate: {kind}: {' '.join(str(error).split())} (--debug shows where)")
         sys.exit(1)
+
+
+def _misused(error: Any) -> int:
+    """Show a usage error of typer's, whose classes differ between its versions; return its code."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+    else:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else NAME
+        note(f"{NAME}: {error.format_message().rstrip('.')}: see `{command} --help`")
+    code: int = error.exit_code
+    return code
 
 
 class _Interrupted(BaseException):

@@ -130,6 +130,13 @@ def test_per_class_holds_beside_a_shared_budget() -> None:
     assert counts == (8, 5, 2)
 
 
+def test_what_a_full_class_may_not_give_the_others_do() -> None:
+    table = [Row(key, int(key >= 8), 1 - key / 100) for key in range(12)]
+    found, _ = decided(table, budget=6, balance="proportional", per_class=3)
+    assert sum(rank is not None for key, (rank, _) in found.items() if key < 8) == 3
+    assert sum(rank is not None for _, (rank, _) in found.items()) == 6
+
+
 def test_equal_scores_are_ordered_by_image_id() -> None:
     table = [Row(key, key % 2, 0.5) for key in (9, 2, 7, 4, 5)]
     found, _ = decided(table, budget=3)
@@ -250,11 +257,10 @@ def plain_loop(
             continue
         groups.add(row.group)
         kept.append(row)
-    available = np.array([sum(row.label == label for row in kept) for label in (0, 1)])
+    most = len(table) if per_class is None else per_class
+    available = np.array([min(most, sum(row.label == k for row in kept)) for k in (0, 1)])
     quota = class_quotas(available, budget, balance) if budget is not None else None
-    left = quota.tolist() if quota is not None else [len(table)] * 2
-    if per_class is not None:
-        left = [min(count, per_class) for count in left]
+    left = quota.tolist() if quota is not None else [most] * 2
     taken: list[int] = []
     for row in kept:
         if left[row.label] > 0 and (budget is None or len(taken) < budget):

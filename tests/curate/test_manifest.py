@@ -30,11 +30,8 @@ COLUMNS = {
 
 
 def packed(rows: list[tuple[int, int, int, float]]) -> str:
-    """SHA-256 over ids, ranks, labels, and weights: little-endian int64, int32, int16, float32."""
-    digest = hashlib.sha256()
-    for place, kind in enumerate("qihf"):
-        digest.update(struct.pack(f"<{len(rows)}{kind}", *(row[place] for row in rows)))
-    return digest.hexdigest()
+    """SHA-256 over the rows: id, rank, label, weight, little-endian, 64, 32, 16, and 32 bits."""
+    return hashlib.sha256(b"".join(struct.pack("<qihf", *row) for row in rows)).hexdigest()
 
 
 def hashed(**changes: Any) -> str:
@@ -45,6 +42,11 @@ def hashed(**changes: Any) -> str:
 def test_the_hash_is_that_of_the_packed_columns() -> None:
     rows = [(812, 1, 0, 1.0), (2**63 - 1, 2, 3, 0.5), (5, 3, 1, 1.0)]
     assert hashed() == packed(rows)
+
+
+def test_how_the_rows_are_batched_is_irrelevant() -> None:
+    one_by_one = ({name: column[i : i + 1] for name, column in COLUMNS.items()} for i in range(3))
+    assert content_hash(one_by_one) == hashed()
 
 
 @pytest.mark.parametrize("name", COLUMNS)
