@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.kdcurate-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench docs clean
+.PHONY: help demo test lint format bench docs picture clean
 
 help:
 	@echo "make demo    the whole story, offline, on data that it makes itself"
@@ -14,6 +14,7 @@ help:
 	@echo "make format  what ruff can mend by itself"
 	@echo "make bench   every script in benchmarks/"
 	@echo "make docs    checks that every relative link in the documentation resolves"
+	@echo "make picture draws docs/demo.png from what make demo left"
 	@echo "make clean   removes caches and demo output, never .venv"
 
 # An environment that is already there is used as it is; only what is missing or too old is installed.
@@ -45,6 +46,9 @@ bench: $(STAMP)
 docs:
 	@$(PYTHON) scripts/check_links.py
 
+picture: demo
+	$(BIN)/python scripts/picture.py kdcurate-demo
+
 clean:
-	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis kdcurate-demo
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

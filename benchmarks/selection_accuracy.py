@@ -94,7 +94,8 @@ def train(options: argparse.Namespace, arm: Arm, seed: int) -> float:
 
 def table(found: dict[str, list[float]], options: argparse.Namespace) -> str:
     """The results as Markdown, best first, with what is needed to repeat them."""
-    machine = f"{platform.machine()}, {os.cpu_count()} cores"
+    machine = f"torch {torch.__version__}, {platform.machine()}, {os.cpu_count()} cores"
+    again = f"--seeds {options.seeds} --steps {options.steps} --data DATA --workspace WS"
     lines = [
         "# Students by selection",
         "",
@@ -103,10 +104,9 @@ def table(found: dict[str, list[float]], options: argparse.Namespace) -> str:
         f"on 5,000 CIFAR-10 test images; mean and standard deviation of {options.seeds} seeds. "
         "6,000 of 22,832 web images, against 10,000 original ones.",
         "",
-        f"{date.today()}, Python {platform.python_version()}, torch {torch.__version__}, {machine}.",
+        f"{date.today()}, Python {platform.python_version()}, {machine}.",
         "",
-        f"    python benchmarks/selection_accuracy.py --seeds {options.seeds} --steps {options.steps} "
-        "--data DATA --workspace WS",
+        f"    python benchmarks/selection_accuracy.py {again}",
         "",
         "| images | accuracy | sd | seeds |",
         "|---|---|---|---|",

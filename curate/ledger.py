@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from curate.quotas import class_quotas
 from curate.strategies import Scored
-from index.catalog import one
+from index.catalog import literal, one
 from index.parts import Ids
 
 _HASH_ROWS = 65_536
@@ -112,7 +112,8 @@ class Ledger:
         path = self._scratch / "decisions.parquet"
         self._connection.execute(
             'COPY (SELECT image_id, selected, "rank", pseudo_label, weight, score, threshold, '
-            f"components, reason FROM decided ORDER BY image_id) TO '{path}' (FORMAT parquet)"
+            f"components, reason FROM decided ORDER BY image_id) "
+            f"TO {literal(path)} (FORMAT parquet)"
         )
         return path
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import duckdb
 
-from index.catalog import Catalog
+from index.catalog import Catalog, literal
 from index.errors import UsageError, WorkspaceError
 
 
@@ -21,8 +21,7 @@ def sandbox(catalog: Catalog, output: Path | None = None) -> Iterator[duckdb.Duc
     """
     with catalog.read() as connection:
         if output is not None:
-            quoted = str(output.absolute()).replace("'", "''")
-            connection.execute(f"SET allowed_paths = ['{quoted}']")
+            connection.execute(f"SET allowed_paths = [{literal(output.absolute())}]")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
         try:
@@ -40,11 +39,11 @@ def write_parquet(catalog: Catalog, query: str, output: Path) -> None:
     if not output.absolute().parent.is_dir():
         raise UsageError(f"cannot write {output}: make its folder first")
     partial = output.with_name(f".{output.name}.tmp")
-    quoted = str(partial.absolute()).replace("'", "''")
+    target = literal(partial.absolute())
     try:
         with sandbox(catalog, partial) as connection:
             statement = query.strip().rstrip(";")
-            connection.execute(f"COPY ({statement}\n) TO '{quoted}' (FORMAT parquet)")
+            connection.execute(f"COPY ({statement}\n) TO {target} (FORMAT parquet)")
         partial.replace(output)
     except OSError as error:
         raise WorkspaceError(f"cannot write {output}: {error.strerror}") from error

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from index.catalog import Catalog, insert, one
+from index.catalog import Catalog, insert, literal, one
 from index.decoding import Pixels, View
 from index.files import locked
 from index.parts import next_number, record_part, write_part
@@ -17,7 +17,7 @@ from index.progress import Progress, Silent
 from index.reading import read_images
 
 ROWS_A_PART = 65_536
-UNSCORED = "SELECT id FROM images WHERE id NOT IN (SELECT image_id FROM scores WHERE model = '{}')"
+UNSCORED = "SELECT id FROM images WHERE id NOT IN (SELECT image_id FROM scores WHERE model = {})"
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,7 @@ def score_pool(
         if missing == 0:
             return 0
         store = _Store(catalog, scorer.key, rows_a_part)
-        # The key is made of [A-Za-z0-9._-] only, checked where a network gets its key.
-        only = UNSCORED.format(scorer.key.replace("'", "''"))
+        only = UNSCORED.format(literal(scorer.key))
         with (progress or Silent()).step(f"Scoring {scorer.key}", missing, "images") as advance:
             for ids, pixels in read_images(catalog, scorer.view, only=only, workers=workers):
                 store.add(ids, *scorer.forward(pixels))

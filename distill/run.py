@@ -23,15 +23,16 @@ from distill.options import TrainOptions
 from distill.selection import Selection, read_selection
 from distill.trainer import Reselect, Trainer, TrainResult, step_seed
 from index import __version__
-from index.catalog import Catalog, insert
+from index.catalog import Catalog, insert, literal
 from index.errors import UsageError
 from index.files import atomic_path, locked
 from index.models import register_model
 from index.progress import Progress, Silent
+from index.sources import check
 
 POOL = "SELECT id FROM images"
 MakeReselect = Callable[[str, NDArray[np.int64]], Reselect]
-CHOSEN = "SELECT image_id FROM decisions WHERE selected AND manifest = '{}'"
+CHOSEN = "SELECT image_id FROM decisions WHERE selected AND manifest = {}"
 
 
 @dataclass(frozen=True)
@@ -87,10 +88,13 @@ def distill(
             called at the start of each of `options.train.rounds` rounds.
 
     Raises:
+        DataError: what to evaluate on is not there.
         UsageError: no such manifest, student, or method, or a run name that is a path.
         WorkspaceError: another process trains this run, or it was begun with other options.
     """
     progress = progress or Silent()
+    if options.evaluate_on:
+        check([options.evaluate_on])  # not after hours of training
     selection = read_selection(catalog, options.manifest)
     name = options.name or run_name(options, teacher, selection.content_hash)
     if Path(name).name != name or name == "..":
@@ -129,7 +133,7 @@ def _trainer(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(step_seed(options.train.seed, -1))  # kd3 draws its projector
         method = find_method(options.method)(teacher, student, options.method_options)
-    only = POOL if make_reselect else CHOSEN.format(options.manifest.replace("'", "''"))
+    only = POOL if make_reselect else CHOSEN.format(literal(options.manifest))
     images = load_pool(
         catalog,
         teacher.card.input.view(),

@@ -12,7 +12,7 @@ import duckdb
 import numpy as np
 
 from index import sources
-from index.catalog import Catalog
+from index.catalog import Catalog, literal
 from index.decoding import DecodeError, Pixels, View, decode
 from index.errors import DataError
 from index.ids import content_sha256, image_id
@@ -56,8 +56,8 @@ def read_images(
         plan = Path(scratch, "plan.parquet")
         where = f"WHERE image_id IN ({only})" if only else ""
         with catalog.read() as connection:
-            target = str(plan).replace("'", "''")
-            connection.execute(f"COPY ({_PLAN.format(where=where)}) TO '{target}' (FORMAT parquet)")
+            query = _PLAN.format(where=where)
+            connection.execute(f"COPY ({query}) TO {literal(plan)} (FORMAT parquet)")
         yield from ordered_map(partial(_read_task, view=view), _tasks(plan), workers)
 
 

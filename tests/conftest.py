@@ -11,6 +11,8 @@ import pytest
 # Set before anything imports torch or faiss, which read it once; child processes inherit it.
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_variable, "2")
+# Threads that spin while they wait take the cores from the processes that they wait for.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 PROJECT = Path(__file__).resolve().parent.parent
 

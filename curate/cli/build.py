@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -56,7 +57,9 @@ def build_index(
     from index.build import todo_partitions
     from index.catalog import Catalog
     from index.models import register_model
+    from index.sources import check
 
+    check(sources)
     catalog = Catalog(workspace)
     card = resolve(_as_source(embedder or known_embedder(catalog)))
     network = load_embedder(card, device=pick_device(device))
@@ -75,7 +78,7 @@ def build_index(
     print_pairs(summary)
     if summary["failed"]:
         note(
-            f'why files failed: kdcurate sql -w {workspace} "SELECT reason, count(*) FROM failures '
+            f'why files failed: kdcurate sql -w {shlex.quote(str(workspace))} "SELECT reason, count(*) FROM failures '
             'GROUP BY ALL ORDER BY 2 DESC"'
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -90,7 +91,8 @@ def select(
         print_json(summary(manifest))
         return
     print_pairs(summary(manifest))
-    note(f"next: kdcurate distill -w {workspace} --manifest {manifest.name} --teacher {teacher}")
+    command = ["kdcurate", "distill", "-w", str(workspace), "--manifest", manifest.name]
+    note(f"next: {shlex.join([*command, '--teacher', teacher, '--student', 'cifar:resnet8'])}")
 
 
 def summary(manifest: Manifest) -> dict[str, Any]:

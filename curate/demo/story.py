@@ -8,6 +8,7 @@ select. Every step that is done stays done when the demo is run again.
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 from dataclasses import dataclass
@@ -197,6 +198,7 @@ def _report(catalog: Catalog, rows: list[Row], teacher_accuracy: float, teacher:
     sys.stdout.write("\nAccuracy on held-back real digits\n\n")
     print_table(columns, table)
     sys.stdout.write("\nAsk why, in SQL:\n\n")
+    where = shlex.quote(str(catalog.workspace))
     for query in QUERIES:
-        sys.stdout.write(f'kdcurate sql -w {catalog.workspace} "{query}"\n\n')
+        sys.stdout.write(f'kdcurate sql -w {where} "{query}"\n\n')
     note(f"Now with your own: kdcurate build-index FOLDER -w WS --embedder {teacher.name}")

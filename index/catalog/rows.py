@@ -66,3 +66,8 @@ def one(
     """
     rows = connection.execute(query, list(parameters)).fetchall()
     return rows[0] if rows else None
+
+
+def literal(value: object) -> str:
+    """Return a path or name as a SQL string, for statements that take no parameters (COPY, SET)."""
+    return "'" + str(value).replace("'", "''") + "'"

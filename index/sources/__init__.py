@@ -11,7 +11,7 @@ from index.errors import DataError
 from index.sources import files, parquet, tar
 from index.sources.base import Item, Partition, SourceKind, metadata_json
 
-__all__ = ["Item", "Partition", "fetch", "metadata_json", "partitions", "read"]
+__all__ = ["Item", "Partition", "check", "fetch", "metadata_json", "partitions", "read"]
 
 _KINDS: dict[str, SourceKind] = {
     "files": SourceKind(files.matches, files.partitions, files.read, files.fetch),
@@ -29,6 +29,17 @@ def partitions(sources: Sequence[str]) -> Iterator[Partition]:
     for source in sources:
         for path in _expand(source):
             yield from _KINDS[_kind_of(path)].partitions(path)
+
+
+def check(sources: Sequence[str]) -> None:
+    """Refuse a source that does not exist or that nothing opens, before any work is done.
+
+    Raises:
+        DataError: it names the source and what could stand there.
+    """
+    for source in sources:
+        for path in _expand(source):
+            _kind_of(path)
 
 
 def read(partition: Partition) -> Iterator[Item]:
