@@ -77,10 +77,8 @@ def build_index(
         return
     print_pairs(summary)
     if summary["failed"]:
-        note(
-            f'why files failed: kdcurate sql -w {shlex.quote(str(workspace))} "SELECT reason, count(*) FROM failures '
-            'GROUP BY ALL ORDER BY 2 DESC"'
-        )
+        query = "SELECT reason, count(*) FROM failures GROUP BY ALL ORDER BY 2 DESC"
+        note(f'why files failed: kdcurate sql -w {shlex.quote(str(workspace))} "{query}"')
 
 
 def known_embedder(catalog: Catalog) -> str:
