@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,14 +18,18 @@ def save_student(
 ) -> Path:
     """Write ``student.safetensors`` and ``student.toml`` (or another name); return the card's path.
 
-    ``provenance`` (hashes of manifest and teacher, ...) stands in the card and in the weights'
-    metadata. Each file appears whole or not at all, the card last.
+    ``provenance`` (hashes of manifest and teacher, ...) stands in the card and, as JSON under the
+    key ``provenance``, in the weights' metadata. Each file appears whole or not at all, the card
+    last.
     """
     weights, card_path = directory / f"{name}.safetensors", directory / f"{name}.toml"
     state = network.module.state_dict()
     tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     with atomic_path(weights) as temporary:
-        save_file(tensors, temporary, metadata=dict(provenance))
+        # Under one key: safetensors writes several in a random order, and a network's key hashes
+        # these bytes.
+        facts = json.dumps(dict(provenance), sort_keys=True)
+        save_file(tensors, temporary, metadata={"provenance": facts})
     card = network.card.model_copy(
         update={"weights": str(weights.resolve()), "provenance": dict(provenance)}
     )

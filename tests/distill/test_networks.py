@@ -162,9 +162,20 @@ def test_a_saved_student_loads_with_the_same_logits(tmp_path: Path) -> None:
     assert again.card.input == net.card.input
     assert not again.training
     with safe_open(tmp_path / "run" / "student.safetensors", "pt") as file:
-        assert file.metadata() == again.card.provenance
+        assert json.loads(file.metadata()["provenance"]) == again.card.provenance
     names = sorted(file.name for file in path.parent.iterdir())
     assert names == ["student.safetensors", "student.toml"]
+
+
+def test_the_same_student_is_saved_as_the_same_bytes(tmp_path: Path) -> None:
+    provenance = {name: name * 3 for name in ("manifest", "teacher", "method", "seed", "run")}
+    files = [
+        save_student(student(), tmp_path / str(n), provenance=provenance).with_suffix(
+            ".safetensors"
+        )
+        for n in range(6)
+    ]
+    assert len({file.read_bytes() for file in files}) == 1
 
 
 def test_a_key_changes_with_what_is_computed_and_with_nothing_else(tmp_path: Path) -> None:

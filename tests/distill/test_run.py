@@ -80,7 +80,8 @@ def tensors(result: RunResult) -> dict[str, Tensor]:
 
 def metadata(result: RunResult) -> dict[str, str]:
     with safe_open(Path(result.student).with_suffix(".safetensors"), "pt") as file:
-        return dict(file.metadata())
+        found: dict[str, str] = json.loads(file.metadata()["provenance"])
+        return found
 
 
 def same(first: RunResult, second: RunResult) -> bool:

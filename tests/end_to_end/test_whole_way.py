@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -117,7 +118,7 @@ def test_the_student_is_evaluated_as_any_network(trained: Workspace, slices: Pat
 def test_the_student_names_its_manifest_and_teacher(trained: Workspace) -> None:
     (row,) = trained.sql("SELECT content_hash, teacher FROM manifests WHERE name = 'first'")
     with safe_open(card(trained).with_suffix(".safetensors"), "pt") as file:
-        metadata = file.metadata()
+        metadata = json.loads(file.metadata()["provenance"])
     assert (metadata["manifest_hash"], metadata["teacher"]) == (row["content_hash"], row["teacher"])
 
 
