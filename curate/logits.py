@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from index.catalog import Catalog
 from index.errors import WorkspaceError
-from index.parts import Ids, Part, list_parts, read_part
+from index.parts import Ids, Part, list_parts, places, read_part
 
 Floats = NDArray[np.float32]
 
@@ -34,8 +34,7 @@ class ArrayLogits:
 
     def gather(self, ids: Ids) -> Floats:
         """Look the ids up by bisection."""
-        places = np.searchsorted(self._ids, ids)
-        return self._rows[places].astype(np.float32)
+        return self._rows[places(self._ids, ids)].astype(np.float32)
 
 
 class StoredLogits:

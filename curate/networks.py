@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from index.catalog import Catalog, one
 from index.decoding import Pixels
 from index.errors import NetworkError, UsageError
 from index.models import register_model
+from index.parts import half
 from index.progress import Progress
 
 
@@ -46,13 +48,17 @@ def scored_pool(
         )
     for model in filter(None, (network, learner)):
         score(catalog, model, device, workers=workers, progress=progress)
+    student_key = learner.key if learner else None
+    return replace(pool_of(catalog, network), student=student_key, embedder=embedder)
+
+
+def pool_of(catalog: Catalog, teacher: Network) -> Pool:
+    """Return the pool as this teacher, which has scored it, sees it."""
     return Pool(
         catalog=catalog,
-        teacher=network.key,
-        classes=network.num_classes,
-        preprocessing=network.card.input.model_dump(mode="json"),
-        student=learner.key if learner else None,
-        embedder=embedder,
+        teacher=teacher.key,
+        classes=teacher.num_classes,
+        preprocessing=teacher.card.input.model_dump(mode="json"),
     )
 
 
@@ -73,7 +79,11 @@ def score(
 def _first_embedder(catalog: Catalog) -> str | None:
     """The embedder whose index finds near-duplicates: the one that was built first."""
     with catalog.read() as connection:
-        row = one(connection, "SELECT embedder FROM indexes ORDER BY rowid LIMIT 1")
+        row = one(
+            connection,
+            "SELECT embedder FROM indexes i LEFT JOIN models m ON m.key = i.embedder "
+            "ORDER BY m.added_at NULLS LAST, embedder LIMIT 1",
+        )
     return row[0] if row else None
 
 
@@ -95,24 +105,14 @@ def make_scorer(network: Network, device: str = "cpu") -> Scorer:
         logits, shifts = [], []
         with torch.inference_mode(), taps or nullcontext():
             for images in batches(pixels, network.card.input, device):
-                logits.append(_half(network(images)))
+                logits.append(half(_array(network(images))))
                 if taps:
-                    shifts.append(_half(taps.shift()))
+                    shifts.append(half(_array(taps.shift())))
         return np.concatenate(logits), np.concatenate(shifts) if taps else None
 
     return Scorer(network.key, network.card.input.view(), forward)
 
 
-def _half(values: torch.Tensor) -> NDArray[np.float16]:
-    """Store as float16, clipped to its range: an infinite logit would poison every sum.
-
-    Raises:
-        NetworkError: a value is NaN, which every comparison would let pass or rank first.
-    """
-    if bool(values.isnan().any()):
-        raise NetworkError(
-            "the network puts out NaN: its weights are damaged, or its input is not what it expects"
-        )
-    limit = torch.finfo(torch.float16).max
-    array: NDArray[np.float16] = values.float().clamp(-limit, limit).half().cpu().numpy()
+def _array(values: torch.Tensor) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = values.float().cpu().numpy()
     return array

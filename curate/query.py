@@ -30,6 +30,18 @@ def sandbox(catalog: Catalog, output: Path | None = None) -> Iterator[duckdb.Duc
             raise UsageError("SQL: " + " ".join(str(error).split())) from error
 
 
+def distinct(columns: list[str]) -> list[str]:
+    """Number the columns whose name came before, as `a`, `a_2`: none may hide another."""
+    found: list[str] = []
+    for column in columns:
+        name, count = column, 1
+        while name in found:
+            count += 1
+            name = f"{column}_{count}"
+        found.append(name)
+    return found
+
+
 def write_parquet(catalog: Catalog, query: str, output: Path) -> None:
     """Write a query's result to a Parquet file, whole or not at all.
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from curate.logits import ArrayLogits
-from curate.manifest import Manifest, get_manifest
-from curate.networks import score
+from curate.manifest import Manifest, find_manifest, get_manifest
+from curate.networks import pool_of, score
 from curate.selection import Pool, SelectOptions, select
 from curate.strategies.kd3 import alpha_at
 from distill.networks import Network
@@ -26,40 +27,44 @@ from index.progress import Progress
 class Rounds:
     """Re-selects under the settings of a parent manifest, with alpha on the KD3 schedule.
 
-    The logits that are mixed are those of the run's own `teacher`, whichever selected the parent.
+    The pool is what the run's own teacher, whichever selected the parent, says of the images that
+    the parent decided: images that came later belong to no round of this run.
     """
 
     catalog: Catalog
     parent: Manifest
-    teacher: str
-    classes: int
+    pool: Pool
     run: str
-    ids: Ids
     progress: Progress
 
     def __call__(self, start: RoundStart) -> Selection:
-        """Select for a round, or read its manifest back where a run resumes inside it."""
+        """Select for a round, or read its manifest back where a resumed run has selected it.
+
+        An untrained student has no say in the first round: its BatchNorm statistics fit nothing
+        yet, and in a deep network that makes logits of any size.
+        """
         name = f"{self.run}/round-{start.round + 1:03d}"
-        if start.underway:
+        if start.resumed and self._is_selected(name):
             return read_selection(self.catalog, name)
         began = time.monotonic()
-        alpha = alpha_at((start.epoch - 1) / start.epochs)
+        alpha = 1.0 if start.round == 0 else alpha_at((start.epoch - 1) / start.epochs)
         manifest = select(
-            Pool(
-                catalog=self.catalog,
-                teacher=self.teacher,
-                classes=self.classes,
-                preprocessing=self.parent.preprocessing,
-                student=f"{self.run}@{start.round + 1}",
-                student_logits=ArrayLogits(self.ids, start.student_logits()),
-                embedder=self.parent.embedder,
-            ),
+            replace(self.pool, **self._student(start) if start.round > 0 else {}),
             name,
             replace(SelectOptions(**self.parent.options), alpha=alpha),
             parent=self.parent.name,
         )
         self._record(start, manifest, alpha, time.monotonic() - began)
         return read_selection(self.catalog, name)
+
+    def _student(self, start: RoundStart) -> dict[str, Any]:
+        assert self.pool.only is not None
+        logits = ArrayLogits(self.pool.only, start.student_logits())
+        return {"student": f"{self.run}@{start.round + 1}", "student_logits": logits}
+
+    def _is_selected(self, name: str) -> bool:
+        with self.catalog.read() as connection:
+            return find_manifest(connection, name) is not None
 
     def _record(self, start: RoundStart, manifest: Manifest, alpha: float, seconds: float) -> None:
         before = self.parent.name if start.round == 0 else f"{self.run}/round-{start.round:03d}"
@@ -98,7 +103,8 @@ def prepare_rounds(
     score(catalog, teacher, options.train.device, workers=options.workers, progress=progress)
 
     def make_reselect(run: str, ids: Ids) -> Rounds:
-        return Rounds(catalog, parent, teacher.key, teacher.num_classes, run, ids, progress)
+        pool = replace(pool_of(catalog, teacher), embedder=parent.embedder, only=ids)
+        return Rounds(catalog, parent, pool, run, progress)
 
     return make_reselect
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from index.catalog import Catalog, insert, literal, one
 from index.decoding import Pixels, View
-from index.files import locked
+from index.files import locked, remove_leftovers
 from index.parts import next_number, record_part, write_part
 from index.progress import Progress, Silent
 from index.reading import read_images
@@ -60,6 +60,8 @@ def score_pool(
         missing = unscored_count(catalog, scorer.key)
         if missing == 0:
             return 0
+        for kind in ("logits", "moments"):
+            remove_leftovers(catalog.workspace / kind / scorer.key)
         store = _Store(catalog, scorer.key, rows_a_part)
         only = UNSCORED.format(literal(scorer.key))
         with (progress or Silent()).step(f"Scoring {scorer.key}", missing, "images") as advance:

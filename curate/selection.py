@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from index import __version__
 from index.catalog import Catalog, insert
 from index.duplicates import near_duplicate_groups
 from index.errors import NothingSelectedError, UsageError
+from index.files import scratch
 from index.parts import Ids
 from index.progress import Progress, Silent
 
@@ -72,7 +72,8 @@ class Pool:
     """What a selection reads: the pool as teacher, student, and embedder see it.
 
     `student_logits` overrides the stored logits of `student`: a round's student is scored in
-    memory. Nothing that came with the crawl is here, so no selection can read it.
+    memory. `only` (ascending ids) leaves out what else is in the workspace. Nothing that came with
+    the crawl is here, so no selection can read it.
     """
 
     catalog: Catalog
@@ -82,6 +83,7 @@ class Pool:
     student: str | None = None
     student_logits: Logits | None = None
     embedder: str | None = None
+    only: Ids | None = None
 
 
 def select(
@@ -104,10 +106,8 @@ def select(
     strategy = make_strategy(options.strategy, Settings(options.seed, options.alpha))
     options = replace(options, balance=options.balance or strategy.default_balance)
     _check(pool, strategy, options)
-    folder = pool.catalog.workspace / "scratch"
-    folder.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix="select-") as scratch:
-        ledger = Ledger(Path(scratch), pool.classes)
+    with scratch(pool.catalog.workspace, "select") as folder:
+        ledger = Ledger(folder, pool.classes)
         try:
             _fill(ledger, pool, strategy, options, progress or Silent())
             ledger.decide(
@@ -138,7 +138,7 @@ def select(
                 preprocessing=pool.preprocessing,
                 code_version=__version__,
             )
-            _commit(pool.catalog, manifest, ledger.write_parquet())
+            manifest = _commit(pool.catalog, manifest, ledger.write_parquet())
         finally:
             ledger.close()
     return manifest
@@ -162,6 +162,9 @@ def _fill(
     if student is None and pool.student is not None:
         student = StoredLogits(pool.catalog, pool.student)
     for ids, teacher in StoredLogits(pool.catalog, pool.teacher).batches():
+        if pool.only is not None:
+            here = np.isin(ids, pool.only)
+            ids, teacher = ids[here], teacher[here]
         batch = Batch(ids, teacher, student.gather(ids) if student else None)
         scored = strategy.score(batch)
         if options.reverse:
@@ -225,12 +228,13 @@ def _stored_shift(pool: Pool, ids: Ids) -> Floats | None:
     return value if len(value) == len(ids) else None
 
 
-def _commit(catalog: Catalog, manifest: Manifest, decisions: Path) -> None:
+def _commit(catalog: Catalog, manifest: Manifest, decisions: Path) -> Manifest:
+    """Store a manifest and return it, or the one of its name that decides the same."""
     with catalog.write() as connection:
         before = find_manifest(connection, manifest.name)
         if before is not None:
             if before.content_hash == manifest.content_hash:
-                return
+                return before
             raise UsageError(
                 f"a manifest called {manifest.name!r} exists and decides differently "
                 f"({before.content_hash[:8]}, not {manifest.content_hash[:8]}): give another --name"
@@ -241,3 +245,4 @@ def _commit(catalog: Catalog, manifest: Manifest, decisions: Path) -> None:
             "INSERT INTO decisions SELECT ?, * FROM read_parquet(?)",
             [manifest.name, str(decisions)],
         )
+    return manifest

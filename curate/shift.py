@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from index.catalog import Catalog, insert, one
+from index.catalog import Catalog, insert, literal, one
+from index.files import scratch
 from index.parts import Ids, Part, list_parts, read_part
 
 BN_SHIFT = "bn_shift"
@@ -33,16 +35,23 @@ def update_bn_shift(catalog: Catalog, model: str) -> bool:
         return False
     if stored == (total,):
         return True
-    mean, deviation = _layer_statistics(catalog, parts)
-    with catalog.write() as connection:
-        connection.execute(
-            "DELETE FROM shifts WHERE model = ? AND estimator = ?", [model, BN_SHIFT]
-        )
-        for part in parts:
-            ids, raw = read_part(catalog.workspace, part)
-            value = mean_z_score(raw.astype(np.float64), mean, deviation)
-            rows = {"image_id": ids, "model": model, "estimator": BN_SHIFT, "value": value}
-            insert(connection, "shifts", rows)
+    statistics = _layer_statistics(catalog, parts)
+    with scratch(catalog.workspace, "shift") as folder:
+        values = folder / "values.parquet"
+        with duckdb.connect(folder / "values.duckdb") as table:
+            table.execute("CREATE TABLE shifted (image_id BIGINT, value FLOAT)")
+            for part in parts:
+                ids, raw = _read(catalog, part)
+                insert(table, "shifted", {"image_id": ids, "value": mean_z_score(raw, *statistics)})
+            table.execute(f"COPY shifted TO {literal(values)} (FORMAT parquet)")
+        with catalog.write() as connection:
+            connection.execute(
+                "DELETE FROM shifts WHERE model = ? AND estimator = ?", [model, BN_SHIFT]
+            )
+            connection.execute(
+                "INSERT INTO shifts SELECT image_id, ?, ?, value FROM read_parquet(?)",
+                [model, BN_SHIFT, str(values)],
+            )
     return True
 
 
@@ -63,7 +72,7 @@ def _layer_statistics(
     mean = np.zeros(parts[0].width)
     squares = np.zeros(parts[0].width)
     for part in parts:
-        raw = _raw(catalog, part)[1]
+        _, raw = _read(catalog, part)
         part_mean = raw.mean(axis=0)
         delta = part_mean - mean
         merged = count + len(raw)
@@ -73,6 +82,6 @@ def _layer_statistics(
     return mean, np.sqrt(squares / count)
 
 
-def _raw(catalog: Catalog, part: Part) -> tuple[Ids, NDArray[np.float64]]:
+def _read(catalog: Catalog, part: Part) -> tuple[Ids, NDArray[np.float64]]:
     ids, rows = read_part(catalog.workspace, part)
     return ids, rows.astype(np.float64)

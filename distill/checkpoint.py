@@ -36,6 +36,16 @@ def load_checkpoint(path: Path, options: dict[str, Any]) -> dict[str, Any] | Non
         stored = json.loads(state["options"])
     except Exception as error:
         raise WorkspaceError(f"{path} is damaged: delete it to train anew") from error
+    check_options(path, stored, options)
+    return state
+
+
+def check_options(path: Path, stored: dict[str, Any], options: dict[str, Any]) -> None:
+    """Refuse to go on with, or to report, a run of other options than those asked for.
+
+    Raises:
+        WorkspaceError: names the first option that differs.
+    """
     wanted = json.loads(json.dumps(options))
     for name in sorted(stored.keys() | wanted.keys()):
         if stored.get(name) != wanted.get(name):
@@ -43,4 +53,3 @@ def load_checkpoint(path: Path, options: dict[str, Any]) -> dict[str, Any] | Non
                 f"{path} is of a run with {name} = {stored.get(name)!r}, not "
                 f"{wanted.get(name)!r}: give this run another --run name"
             )
-    return state

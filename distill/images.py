@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,10 @@ from index import sources
 from index.catalog import Catalog
 from index.decoding import DecodeError, Pixels, View, decode
 from index.errors import DataError, UsageError
+from index.parts import Ids, places
 from index.progress import Progress, Silent
 from index.reading import read_images
 
-Ids = NDArray[np.int64]
 _GIB = 1 << 30
 _LABEL_COLUMNS = ("label", "labels", "class", "target")
 
@@ -30,7 +32,7 @@ class PoolImages:
 
     def places(self, ids: Ids) -> NDArray[np.int64]:
         """Return the row of each id."""
-        return np.searchsorted(self.ids, ids)
+        return places(self.ids, ids)
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ def load_pool(
     Raises:
         UsageError: they need more memory than the budget.
     """
+    if not cache_budget_gib > 0:  # NaN, too
+        raise UsageError(f"--cache-budget is {cache_budget_gib:g}: it must be above 0")
     with catalog.read() as connection:
         ids = connection.execute(
             f"SELECT DISTINCT image_id FROM ({only}) t(image_id) ORDER BY 1"
@@ -68,20 +72,29 @@ def load_pool(
         )
     pool = PoolImages(ids, np.empty((len(ids), view.size, view.size, 3), np.uint8))
     with (progress or Silent()).step("Decoding", len(ids), "images") as advance:
+        read = 0
         for found, pixels in read_images(catalog, view, only=only, workers=workers):
             pool.pixels[pool.places(found)] = pixels
+            read += len(found)
             advance(len(found))
+    if read != len(ids):
+        raise DataError(
+            f"{len(ids) - read} of {len(ids)} images are no longer in the sources: select again"
+        )
     return pool
 
 
-def load_labelled(source: str, view: View) -> LabelledImages:
+def load_labelled(source: str, view: View, classes: Sequence[str] | None = None) -> LabelledImages:
     """Decode labelled data: Parquet with image and label columns, or one folder a class.
+
+    A folder is named after a class of `classes` or after a class's number, so that a data set that
+    lacks a class does not shift the others. Without `classes`, names count in their order.
 
     Raises:
         DataError: no labels, or an image that cannot be decoded; evaluation skips nothing.
     """
     root = Path(source).expanduser().absolute()
-    class_names = _class_folders(root)
+    numbers = _class_folders(root, classes)
     pixels: list[Pixels] = []
     labels: list[int] = []
     for partition in sources.partitions([source]):
@@ -92,25 +105,37 @@ def load_labelled(source: str, view: View) -> LabelledImages:
                 raise DataError(
                     f"{item.uri}: {item.error or error}; remove it from {source}"
                 ) from None
-            labels.append(_label(item, root, class_names))
+            labels.append(_label(item, root, numbers))
     if not pixels:
         raise DataError(f"{source} holds no images")
     return LabelledImages(np.stack(pixels), np.array(labels, dtype=np.int64))
 
 
-def _class_folders(root: Path) -> list[str]:
+def _class_folders(root: Path, classes: Sequence[str] | None) -> dict[str, int]:
+    """Number of each folder's class; empty for a file, or for a folder without folders."""
     if not root.is_dir():
-        return []
-    folders = (entry.name for entry in root.iterdir() if entry.is_dir())
-    return sorted(name for name in folders if not name.startswith("."))
+        return {}
+    folders = [entry.name for entry in root.iterdir() if entry.is_dir()]
+    folders = sorted(name for name in folders if not name.startswith("."))
+    known = {name: number for number, name in enumerate(classes or [])}
+    if all(name.isdecimal() for name in folders) and not known.keys() >= set(folders):
+        return {name: int(name) for name in folders}
+    if not known:  # the order of torchvision's ImageFolder
+        return {name: number for number, name in enumerate(folders)}
+    for name in folders:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"its classes are {', '.join(known)}"
+            raise DataError(f"{root / name} is no class of the card: {hint}")
+    return {name: known[name] for name in folders}
 
 
-def _label(item: sources.Item, root: Path, class_names: list[str]) -> int:
-    if class_names:
+def _label(item: sources.Item, root: Path, numbers: dict[str, int]) -> int:
+    if numbers:
         folder, *below = Path(item.uri).relative_to(root).parts
         if not below:
             raise DataError(f"{item.uri} lies in no class folder of {root}: move or remove it")
-        return class_names.index(folder)
+        return numbers[folder]
     for column in _LABEL_COLUMNS:
         value: Any = item.metadata.get(column)
         if isinstance(value, int) and not isinstance(value, bool):

@@ -34,8 +34,7 @@ class MomentTaps:
         ]
         if not self.layers:
             raise NetworkError(
-                f"{network.card.architecture} has no BatchNorm layer, which bn_shift needs: "
-                "estimate the shift with null_space or classifier_angle"
+                f"{network.card.architecture} has no BatchNorm layer, which bn_shift needs"
             )
         self._shifts: dict[nn.Module, Tensor] = {}
         self._handles: list[torch.utils.hooks.RemovableHandle] = []

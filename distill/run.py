@@ -13,26 +13,28 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from distill.checkpoint import checkpoint_path, load_checkpoint
+from distill.checkpoint import check_options
 from distill.evaluation import evaluate
 from distill.images import load_labelled, load_pool
-from distill.methods import find_method
+from distill.methods import Method, find_method
 from distill.metrics import read_metrics
-from distill.networks import Network, load_network, save_student
+from distill.networks import Network, load_network, network_key, save_student
+from distill.networks.card import resolve
 from distill.options import TrainOptions
 from distill.selection import Selection, read_selection
 from distill.trainer import Reselect, Trainer, TrainResult, step_seed
 from index import __version__
 from index.catalog import Catalog, insert, literal
 from index.errors import UsageError
-from index.files import atomic_path, locked
+from index.files import atomic_path, locked, remove_leftovers
 from index.models import register_model
 from index.progress import Progress, Silent
 from index.sources import check
 
-POOL = "SELECT id FROM images"
 MakeReselect = Callable[[str, NDArray[np.int64]], Reselect]
-CHOSEN = "SELECT image_id FROM decisions WHERE selected AND manifest = {}"
+# Rounds choose among all that the manifest decided: a pool that no later build changes.
+DECIDED = "SELECT image_id FROM decisions WHERE manifest = {}"
+CHOSEN = DECIDED + " AND selected"
 
 
 @dataclass(frozen=True)
@@ -100,29 +102,30 @@ def distill(
     if Path(name).name != name or name == "..":
         raise UsageError(f"--run {name!r} is a path: give a name, without slashes")
     folder = catalog.workspace / "runs" / name
+    identity = _identity(options, teacher, selection.content_hash)
+    method = make_method(options, teacher)
     with locked(folder / ".lock", f"another process trains {name}"):
-        identity = _identity(options, teacher, selection.content_hash)
+        remove_leftovers(folder)
+        remove_leftovers(folder / "checkpoint")
         finished = _finished(folder, identity)
         if finished and options.evaluate_on in (None, finished.evaluated_on):
             progress.say(f"run {name} is finished: its result is read, nothing is trained")
             return finished
         trainer = _trainer(
-            catalog, options, identity, teacher, selection, folder, make_reselect, progress
+            catalog, options, identity, method, selection, folder, make_reselect, progress
         )
         result = trainer.fit()
-        return _finish(catalog, options, teacher, trainer, result, folder, progress)
+        done = _finish(catalog, options, teacher, trainer, result, folder, progress)
+        _write_result(folder, done, identity)
+        return done
 
 
-def _trainer(
-    catalog: Catalog,
-    options: RunOptions,
-    identity: dict[str, Any],
-    teacher: Network,
-    selection: Selection,
-    folder: Path,
-    make_reselect: MakeReselect | None,
-    progress: Progress,
-) -> Trainer:
+def make_method(options: RunOptions, teacher: Network) -> Method:
+    """Load the student and make the method of a run, everything drawn from the run's seed.
+
+    Raises:
+        NetworkError, MethodError, UsageError: student, method or options do not fit.
+    """
     student = load_network(
         options.student,
         num_classes=teacher.num_classes,
@@ -132,11 +135,23 @@ def _trainer(
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(step_seed(options.train.seed, -1))  # kd3 draws its projector
-        method = find_method(options.method)(teacher, student, options.method_options)
-    only = POOL if make_reselect else CHOSEN.format(literal(options.manifest))
+        return find_method(options.method)(teacher, student, options.method_options)
+
+
+def _trainer(
+    catalog: Catalog,
+    options: RunOptions,
+    identity: dict[str, Any],
+    method: Method,
+    selection: Selection,
+    folder: Path,
+    make_reselect: MakeReselect | None,
+    progress: Progress,
+) -> Trainer:
+    only = (DECIDED if make_reselect else CHOSEN).format(literal(options.manifest))
     images = load_pool(
         catalog,
-        teacher.card.input.view(),
+        method.student.card.input.view(),
         only=only,
         cache_budget_gib=options.cache_budget_gib,
         workers=options.workers,
@@ -160,10 +175,15 @@ def _identity(options: RunOptions, teacher: Network, content_hash: str) -> dict[
         **options.train.identity(),
         "manifest": content_hash,
         "teacher": teacher.key,
-        "student": options.student,
+        "student": _student_identity(options.student),
         "method": options.method,
         "method_options": options.method_options,
     }
+
+
+def _student_identity(student: str) -> str:
+    """A card's file may change; what its network computes is what counts."""
+    return network_key(resolve(student)) if student.endswith(".toml") else student
 
 
 def _finish(
@@ -188,23 +208,27 @@ def _finish(
     accuracy = None
     if options.evaluate_on:
         progress.say(f"evaluating on {options.evaluate_on}")
-        data = load_labelled(options.evaluate_on, network.card.input.view())
+        data = load_labelled(options.evaluate_on, network.card.input.view(), network.card.classes)
         accuracy = evaluate(network, data, trainer.device).accuracy
     done = RunResult(
         folder.name, str(card), accuracy, result.steps, result.seconds, options.evaluate_on
     )
     _record(catalog, options, teacher, load_network(card), done, folder)
-    with atomic_path(folder / "result.json") as temporary:
-        temporary.write_text(json.dumps(asdict(done), indent=2) + "\n")
     return done
+
+
+def _write_result(folder: Path, done: RunResult, identity: dict[str, Any]) -> None:
+    with atomic_path(folder / "result.json") as temporary:
+        temporary.write_text(json.dumps({**asdict(done), "options": identity}, indent=2) + "\n")
 
 
 def _finished(folder: Path, identity: dict[str, Any]) -> RunResult | None:
     path = folder / "result.json"
     if not path.is_file():
         return None
-    load_checkpoint(checkpoint_path(folder), identity)  # refuses a run of other options
-    return RunResult(**json.loads(path.read_text()))
+    stored = json.loads(path.read_text())
+    check_options(path, stored.pop("options"), identity)
+    return RunResult(**stored)
 
 
 def _record(

@@ -32,6 +32,7 @@ from distill.options import TrainOptions, resolve_precision
 from distill.schedule import SCHEDULES
 from distill.selection import Selection
 from index.errors import KdcurateError, UsageError
+from index.parts import half
 from index.progress import Progress, Silent
 
 
@@ -39,14 +40,14 @@ from index.progress import Progress, Silent
 class RoundStart:
     """What a re-selection is told: the round from 0, its epoch from 1 of `epochs`, the student.
 
-    `underway` says that a run resumes inside this round, so its manifest is there to be read: the
-    student is no longer the one that it was selected with.
+    `resumed` says that the run was interrupted in or at the start of this round, so its manifest
+    may be there to be read: the student may no longer be the one that it was selected with.
     """
 
     round: int
     epoch: float
     epochs: float
-    underway: bool
+    resumed: bool
     student_logits: Callable[[], NDArray[np.float16]]
 
 
@@ -85,6 +86,7 @@ class Trainer:
         self._identity = {**options.identity(), **(identity or {})}
         self._progress = progress or Silent()
         self._selected_round = -1
+        self._resumed_at = 0
         self._began = time.monotonic()
         self._folder = folder
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -116,9 +118,9 @@ class Trainer:
             KdcurateError: the loss is no longer finite; the last checkpoint stays.
         """
         self._began = time.monotonic()
-        step = self._resume()
+        step = self._resumed_at = self._resume()
         if step == self.total_steps:
-            self._select(step - 1, underway=True)
+            self._select(step - 1, resumed=True)
         self._method.train()
         with self._progress.step("Training", self.total_steps, "steps") as advance:
             advance(step)
@@ -155,7 +157,7 @@ class Trainer:
                 for images in batches(self._images.pixels, spec, self._fabric.device)
             ]
         self._method.train()
-        return np.concatenate(rows).astype(np.float16)
+        return half(np.concatenate(rows))
 
     def _take_step(self, step: int) -> dict[str, float]:
         seed = step_seed(self._options.seed, step)
@@ -206,15 +208,15 @@ class Trainer:
             return
         if step == first:
             self._checkpoint(step)
-        self._select(step, underway=step != first)
+        self._select(step, resumed=step == self._resumed_at > 0)
 
-    def _select(self, step: int, *, underway: bool) -> None:
+    def _select(self, step: int, *, resumed: bool) -> None:
         if self._reselect is None:
             return
         current, first = self._round_starts(step)
         epochs = self.total_steps / self._steps_an_epoch
         epoch = 1 + first / self._steps_an_epoch
-        start = RoundStart(current, epoch, epochs, underway, self.student_logits)
+        start = RoundStart(current, epoch, epochs, resumed, self.student_logits)
         self._selection = self._reselect(start)
         self._selected_round = current
 

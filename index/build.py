@@ -13,7 +13,7 @@ from index.catalog import Catalog, one
 from index.commit import Batch, PendingCommits
 from index.decoded import DecodedPartition, decode_partition
 from index.embedder import Embedder
-from index.errors import CatalogBusyError
+from index.errors import CatalogBusyError, NothingSelectedError
 from index.files import locked, remove_leftovers
 from index.neighbours import update_index
 from index.parts import next_number, write_part
@@ -70,13 +70,19 @@ def build_index(
 def todo_partitions(
     catalog: Catalog, source_names: Sequence[str], embedder: str
 ) -> list[Partition]:
-    """List the partitions of the sources that this embedder has not done yet."""
+    """List the partitions of the sources that this embedder has not done yet.
+
+    Raises:
+        NothingSelectedError: the sources hold no file that could be an image.
+    """
     done: set[str] = set()
     if catalog.exists():
         query = "SELECT key FROM partitions WHERE embedder = ?"
         with catalog.read() as connection:
             done = {key for (key,) in connection.execute(query, [embedder]).fetchall()}
     listed = {part.key: part for part in sources.partitions(source_names)}  # a source named twice
+    if not listed:
+        raise NothingSelectedError(f"no images in {', '.join(source_names)}: nothing to build")
     return [part for key, part in listed.items() if key not in done]
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from index.catalog import Catalog, insert
 from index.decoded import DecodedPartition
 from index.errors import CatalogBusyError, WorkspaceError
-from index.parts import Part, record_part
+from index.parts import Part, half, record_part
 from index.progress import Progress
 
 
@@ -46,7 +46,7 @@ class Batch:
     def add_vectors(self, ids: list[int], vectors: NDArray[np.float32]) -> None:
         """Add embedded images; kept as float16, as they are stored."""
         self.vector_ids += ids
-        self.vectors.append(vectors.astype(np.float16))
+        self.vectors.append(half(vectors))
 
     def add_facts(self, decoded: DecodedPartition) -> None:
         """Add what a worker found out about a partition."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,6 +84,34 @@ def locked(path: Path, otherwise: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def scratch(workspace: Path, purpose: str) -> Iterator[Path]:
+    """Yield a folder for what a command needs for itself, on the workspace's own disk.
+
+    What killed commands left there is removed: the name of a folder holds its process.
+    """
+    parent = workspace / "scratch"
+    parent.mkdir(parents=True, exist_ok=True)
+    for leftover in parent.iterdir():
+        owner = leftover.name.split("-")[1:2]
+        if owner and owner[0].isdigit() and not _is_alive(int(owner[0])):
+            shutil.rmtree(leftover, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=parent, prefix=f"{purpose}-{os.getpid()}-") as folder:
+        yield Path(folder)
+
+
+def _is_alive(process: int) -> bool:
+    if os.name == "nt":  # there, signal 0 would end the process
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is another user's
+        return True
+    return True
 
 
 def _fsync_directory(directory: Path) -> None:

@@ -34,6 +34,35 @@ class Part:
         return workspace / self.store / f"part-{self.part:05d}.npz"
 
 
+def half(values: NDArray[np.float32]) -> Rows:
+    """Round to float16 as parts store it, clipped to its range: an infinity would poison every sum.
+
+    Raises:
+        WorkspaceError: a value is NaN, which every comparison would let pass or rank first.
+    """
+    if np.isnan(values).any():
+        raise WorkspaceError(
+            "the network puts out NaN: its weights are damaged, or its input is not what it expects"
+        )
+    limit = np.finfo(np.float16).max
+    return np.clip(values, -limit, limit).astype(np.float16)
+
+
+def places(ascending: Ids, wanted: Ids) -> NDArray[np.int64]:
+    """Return the position of each wanted id in an ascending array.
+
+    Raises:
+        WorkspaceError: an id is not there; never another image's position.
+    """
+    found = np.searchsorted(ascending, wanted)
+    inside = found < len(ascending)
+    if not (inside.all() and np.array_equal(ascending[found], wanted)):
+        raise WorkspaceError(
+            "images were added or removed while this command ran: run the same command again"
+        )
+    return found
+
+
 def write_part(workspace: Path, store: str, number: int, ids: Ids, rows: Rows) -> Part:
     """Write one part, fsynced and renamed; it counts once the catalog records it.
 

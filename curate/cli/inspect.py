@@ -6,7 +6,7 @@ import csv as csv_module
 import sys
 from itertools import groupby
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -31,7 +31,7 @@ def sql(
 
     Example: kdcurate sql -w WS "SELECT reason, count(*) FROM failures GROUP BY ALL"
     """
-    from curate.query import sandbox, write_parquet
+    from curate.query import distinct, sandbox, write_parquet
     from index.catalog import Catalog
     from index.errors import UsageError
 
@@ -43,8 +43,10 @@ def sql(
         note(f"wrote {parquet}")
         return
     with sandbox(catalog) as connection:
-        cursor = connection.execute(query)
-        columns = [column[0] for column in cursor.description or []]
+        cursor: Any = connection.execute(query)
+        if cursor is None or not cursor.description:  # an empty statement gives no cursor
+            raise UsageError("SQL: there is no query in it")
+        columns = distinct([column[0] for column in cursor.description])
         rows = cursor.fetchall()
     if json:
         print_json([dict(zip(columns, row, strict=True)) for row in rows])

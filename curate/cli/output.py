@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -72,8 +73,8 @@ def note(message: str) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON value on stdout."""
-    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+    """Print one JSON value on stdout; what JSON has no word for, NaN and infinities, is null."""
+    sys.stdout.write(json.dumps(_plain(value), indent=2, default=str, allow_nan=False) + "\n")
 
 
 def print_pairs(pairs: dict[str, Any]) -> None:
@@ -98,6 +99,16 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     console.print(table)
 
 
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    return value
+
+
 def _text(value: Any) -> Text:
     """Take text as it is: no markup and no :emoji: in it is read."""
     return Text(_cell(value))
@@ -108,5 +119,6 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        return f"{value:.4g}"
+        # Never 1.235e+06 for a count that became a float.
+        return f"{value:.4g}" if abs(value) < 1000 else f"{value:.10g}"
     return "".join(c if c.isprintable() else "�" for c in str(value))

@@ -32,7 +32,11 @@ def select(
     ] = None,
     workspace: Workspace = Path("workspace"),
     student: Annotated[
-        str | None, typer.Option(help="Card of a student; scores agreement, and kd3 mixes it in.")
+        str | None,
+        typer.Option(
+            help="Card of a student: its agreement stands in the ledger, and kd3 mixes it in where "
+            "--alpha is below 1."
+        ),
     ] = None,
     alpha: Annotated[
         float | None, typer.Option(help="kd3: the teacher's share of the mixed logits (1).")

@@ -133,7 +133,9 @@ def evaluate(
 
     place = pick_device(device)
     loaded = load_network(network).to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    found = measure(loaded, load_labelled(data, loaded.card.input.view()), place)
+    found = measure(
+        loaded, load_labelled(data, loaded.card.input.view(), loaded.card.classes), place
+    )
     (print_json if json else print_pairs)(asdict(found))
 
 
@@ -155,11 +157,19 @@ def parse_options(pairs: list[str]) -> dict[str, Any]:
 
 
 def _plan(catalog: Catalog, options: RunOptions, teacher: Network) -> dict[str, Any]:
-    from distill.run import run_name
+    from curate.manifest import get_manifest
+    from curate.rounds import check_rounds
+    from distill.run import make_method, run_name
     from distill.selection import read_selection
 
     options.train.check()
     selection = read_selection(catalog, options.manifest)
+    make_method(options, teacher)
+    images = len(selection.ids)
+    if options.train.rounds:
+        parent = get_manifest(catalog, options.manifest)
+        check_rounds(parent)
+        images = parent.pool
     batch = min(options.train.batch_size, len(selection.ids))
     steps = options.train.max_steps or options.train.epochs * (len(selection.ids) // batch)
     size = teacher.card.input.size
@@ -168,6 +178,6 @@ def _plan(catalog: Catalog, options: RunOptions, teacher: Network) -> dict[str, 
         "images": len(selection.ids),
         "steps": steps,
         "rounds": options.train.rounds,
-        "ram_mb_for_images": round(len(selection.ids) * size * size * 3 / 1e6, 1),
+        "ram_mb_for_images": round(images * size * size * 3 / 1e6, 1),
         "device": options.train.device,
     }

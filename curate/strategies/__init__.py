@@ -33,12 +33,20 @@ def make_strategy(name: str, settings: Settings) -> Strategy:
     """Make a strategy from its name.
 
     Raises:
-        UsageError: no strategy has this name; the message gives the nearest.
+        UsageError: no strategy has this name (the message gives the nearest), or it mixes no
+            logits and yet an alpha is given.
     """
+    strategy = _find(name)(settings)
+    if settings.alpha is not None and not hasattr(strategy, "alpha"):
+        raise UsageError(f"--alpha is kd3's: {name} mixes no logits; leave it out")
+    return strategy
+
+
+def _find(name: str) -> Callable[[Settings], Strategy]:
     if name in _STRATEGIES:
-        return _STRATEGIES[name](settings)
+        return _STRATEGIES[name]
     for entry in entry_points(group="kdcurate.strategies", name=name):
-        plugin: Strategy = entry.load()(settings)
+        plugin: Callable[[Settings], Strategy] = entry.load()
         return plugin
     near = difflib.get_close_matches(name, strategy_names(), n=1)
     hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(strategy_names())}"

@@ -59,10 +59,13 @@ def _read(path: Path) -> Any:
 
 def _unwrap(content: Any, path: Path) -> StateDict:
     while isinstance(content, Mapping):
-        tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)}
-        if tensors:
-            return tensors
-        content = next((content[name] for name in WRAPPERS if name in content), None)
+        # A wrapper first: beside the weights there may be a tensor such as the best accuracy.
+        inner = next((content[name] for name in WRAPPERS if name in content), None)
+        if not isinstance(inner, Mapping):
+            tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)}
+            if tensors:
+                return tensors
+        content = inner
     raise NetworkError(f"{path}: holds no state_dict; save one with torch.save(model.state_dict())")
 
 

@@ -51,13 +51,19 @@ def parent(pool: Pool) -> Manifest:
 def rounds(pool: Pool, parent: Manifest) -> Rounds:
     (*ids,) = query(pool.catalog.workspace, "SELECT id FROM images ORDER BY id")
     array = np.array([key for (key,) in ids])
-    return Rounds(pool.catalog, parent, pool.teacher, 4, "run", array, Diary())
+    alone = replace(pool, student=None, only=array)
+    return Rounds(pool.catalog, parent, alone, "run", Diary())
+
+
+def ids_of(rounds: Rounds) -> NDArray[np.int64]:
+    assert rounds.pool.only is not None
+    return rounds.pool.only
 
 
 def start(
-    number: int, logits: Callable[[], NDArray[np.float16]], *, underway: bool = False
+    number: int, logits: Callable[[], NDArray[np.float16]], *, resumed: bool = False
 ) -> RoundStart:
-    return RoundStart(number, 1 + 10.0 * number, 60.0, underway, logits)
+    return RoundStart(number, 1 + 10.0 * number, 60.0, resumed, logits)
 
 
 def student_logits(pool: Pool, ids: NDArray[np.int64]) -> NDArray[np.float16]:
@@ -70,11 +76,11 @@ def never() -> NDArray[np.float16]:
 
 def test_alpha_follows_the_schedule(pool: Pool, rounds: Rounds) -> None:
     def logits() -> NDArray[np.float16]:
-        return student_logits(pool, rounds.ids)
+        return student_logits(pool, ids_of(rounds))
 
     for number in range(4):
         rounds(start(number, logits))
-    expected = [alpha_at(share / 60) for share in (0, 10, 20, 30)]
+    expected = [1.0, *(alpha_at(share / 60) for share in (10, 20, 30))]  # the first: no student yet
     assert expected[0] > expected[1] > expected[2] > expected[3] == 0
     rows = query(pool.catalog.workspace, "SELECT round, alpha, epoch FROM rounds ORDER BY round")
     assert rows == [(n + 1, expected[n], 1 + 10 * n) for n in range(4)]
@@ -84,18 +90,36 @@ def test_alpha_follows_the_schedule(pool: Pool, rounds: Rounds) -> None:
 
 
 def test_a_round_is_a_child_with_its_parents_settings(pool: Pool, rounds: Rounds) -> None:
-    selection = rounds(start(0, lambda: student_logits(pool, rounds.ids)))
-    child = get_manifest(pool.catalog, "run/round-001")
+    rounds(start(0, never))
+    selection = rounds(start(1, lambda: student_logits(pool, ids_of(rounds))))
+    child = get_manifest(pool.catalog, "run/round-002")
     assert (selection.manifest, selection.content_hash) == (child.name, child.content_hash)
-    assert (child.parent, child.student, child.teacher) == ("parent", "run@1", pool.teacher)
-    assert child.options == {**rounds.parent.options, "alpha": alpha_at(0)}
+    assert (child.parent, child.student, child.teacher) == ("parent", "run@2", pool.teacher)
+    assert child.options == {**rounds.parent.options, "alpha": alpha_at(10 / 60)}
     assert (child.seed, child.embedder, child.pool) == (3, pool.embedder, rounds.parent.pool)
 
 
 def test_a_round_decides_as_select_does_with_the_same_logits(pool: Pool, rounds: Rounds) -> None:
-    found = rounds(start(0, lambda: student_logits(pool, rounds.ids)))
-    direct = select(pool, "direct", replace(PARENT, alpha=alpha_at(0)))
+    rounds(start(0, never))
+    found = rounds(start(1, lambda: student_logits(pool, ids_of(rounds))))
+    direct = select(pool, "direct", replace(PARENT, alpha=alpha_at(10 / 60)))
     assert found.content_hash == direct.content_hash
+
+
+def test_an_untrained_student_has_no_say(pool: Pool, rounds: Rounds) -> None:
+    found = rounds(start(0, never))
+    assert found.content_hash == select(pool, "teacher", replace(PARENT, alpha=1.0)).content_hash
+    assert get_manifest(pool.catalog, "run/round-001").student is None
+
+
+def test_a_run_keeps_the_pool_that_its_manifest_decided(pool: Pool, rounds: Rounds) -> None:
+    some = ids_of(rounds)[::2]
+    fewer = replace(rounds, pool=replace(rounds.pool, only=some))
+    fewer(start(0, never))
+    decided = query(
+        pool.catalog.workspace, "SELECT image_id FROM decisions WHERE manifest = 'run/round-001'"
+    )
+    assert {key for (key,) in decided} == set(some.tolist())
 
 
 def test_entered_and_left_are_counted_against_the_round_before(pool: Pool, rounds: Rounds) -> None:
@@ -104,9 +128,9 @@ def test_entered_and_left_are_counted_against_the_round_before(pool: Pool, round
     assert before.content_hash == rounds.parent.content_hash
     names = ["parent"]
     for number in (0, 3):
-        noise = (8 * rng.standard_normal((len(rounds.ids), 4))).astype(np.float16)
-        place = number if number == 0 else 1
-        step = replace(start(number, lambda noise=noise: noise), round=place)  # type: ignore[misc]
+        noise = (8 * rng.standard_normal((len(ids_of(rounds)), 4))).astype(np.float16)
+        step = start(number, lambda noise=noise: noise)  # type: ignore[misc]
+        step = replace(step, round=len(names) - 1)
         names.append(rounds(step).manifest)
     chosen = [
         {
@@ -132,13 +156,17 @@ def test_entered_and_left_are_counted_against_the_round_before(pool: Pool, round
     assert rounds.progress.lines[1].endswith(f"{rows[1][2]} entered, {rows[1][3]} left")
 
 
-def test_a_run_that_resumes_inside_a_round_reads_its_manifest(pool: Pool, rounds: Rounds) -> None:
-    first = rounds(start(0, lambda: student_logits(pool, rounds.ids)))
-    again = rounds(start(0, never, underway=True))
+def test_a_resumed_run_reads_what_it_had_selected_and_selects_the_rest(
+    pool: Pool, rounds: Rounds
+) -> None:
+    first = rounds(start(0, never))
+    again = rounds(start(0, never, resumed=True))
     assert again.content_hash == first.content_hash
     assert (again.ids == first.ids).all()
-    with pytest.raises(UsageError, match="run/round-002"):
-        rounds(start(1, never, underway=True))
+    # Killed between the checkpoint and the commit of its manifest: the round is selected now.
+    second = rounds(start(1, lambda: student_logits(pool, ids_of(rounds)), resumed=True))
+    assert second.manifest == "run/round-002"
+    assert rounds(start(1, never, resumed=True)).content_hash == second.content_hash
 
 
 def test_rounds_need_a_strategy_that_listens_to_the_student(pool: Pool) -> None:

@@ -74,6 +74,21 @@ def test_folders_are_classes_in_the_order_of_their_names(tmp_path: Path) -> None
     assert greys(source) == {0: 2, 10: 0, 20: 1, 30: 1}
 
 
+def test_folders_named_after_the_cards_classes_have_their_numbers(tmp_path: Path) -> None:
+    source = folders(tmp_path, "dog/1.png", "ant/1.png")
+    found = load_labelled(source, VIEW, ["dog", "bee", "cat", "ant"])
+    assert sorted(zip(found.pixels[:, 0, 0, 0].tolist(), found.labels.tolist(), strict=True)) == [
+        (0, 0),
+        (10, 3),
+    ]
+    with pytest.raises(DataError, match=r"ant is no class of the card: did you mean cat"):
+        load_labelled(source, VIEW, ["dog", "cat"])
+
+
+def test_numbers_are_classes_and_not_words(tmp_path: Path) -> None:
+    assert greys(folders(tmp_path, "2/1.png", "11/1.png", "0/1.png")) == {0: 2, 10: 11, 20: 0}
+
+
 def test_a_class_folder_may_have_folders_of_its_own(tmp_path: Path) -> None:
     assert greys(folders(tmp_path, "ant/images/1.png", "bee/ant/1.png")) == {0: 0, 10: 1}
 

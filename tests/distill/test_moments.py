@@ -71,7 +71,7 @@ def test_the_hooks_go_with_the_context() -> None:
 
 
 def test_a_network_without_batchnorm_is_refused_by_name() -> None:
-    with pytest.raises(NetworkError, match="null_space"):
+    with pytest.raises(NetworkError, match="no BatchNorm layer"):
         MomentTaps(network(Mlp(3)))
 
 

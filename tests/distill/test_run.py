@@ -97,6 +97,12 @@ def labelled(folder: Path, *labels: str) -> str:
     return str(folder)
 
 
+def is_stored(catalog: Catalog, name: str) -> bool:
+    with catalog.read() as connection:
+        found = connection.execute("SELECT 1 FROM manifests WHERE name = ?", [name]).fetchall()
+    return len(found) == 1
+
+
 def shrinking(catalog: Catalog) -> MakeReselect:
     """Rounds that take ever fewer images, each with a manifest in the catalog."""
 
@@ -105,7 +111,7 @@ def shrinking(catalog: Catalog) -> MakeReselect:
 
         def reselect(start: RoundStart) -> Selection:
             name = f"{run}/{start.round}"
-            if not start.underway:
+            if not (start.resumed and is_stored(catalog, name)):
                 assert start.student_logits().shape == (IMAGES, 3)
                 add_manifest(catalog, name, f"hash-of-{start.round}", SELECTED - start.round)
             return read_selection(catalog, name)
@@ -151,6 +157,7 @@ def test_student_and_weights_say_where_they_come_from(finished: Finished) -> Non
 def test_the_result_lies_beside_the_student(finished: Finished) -> None:
     _, result, _ = finished
     stored = json.loads(Path(result.student).with_name("result.json").read_text())
+    assert stored.pop("options")["method"] == "kd3"
     assert RunResult(**stored) == result
     assert result.steps == 4 and result.seconds > 0
 
@@ -344,8 +351,12 @@ def test_the_name_is_a_function_of_what_decides_the_result(
     assert len({name, *changed}) == 1 + len(changed)
 
 
-def test_a_student_card_gives_its_name_without_its_folder(teacher_card: Path) -> None:
-    options = replace(asked(teacher_card), student="some/where/small.toml", manifest="a/round-001")
+def test_a_student_card_gives_its_name_without_its_folder(
+    teacher_card: Path, tmp_path: Path
+) -> None:
+    card = tmp_path / "small.toml"
+    card.write_text('architecture = "cifar:resnet8"\n')
+    options = replace(asked(teacher_card), student=str(card), manifest="a/round-001")
     assert run_name(options, load_network(teacher_card), "hash").startswith(
         "a-round-001-kd3-small-"
     )

@@ -125,7 +125,7 @@ def confident_half(begun: list[RoundStart] | None = None) -> Reselect:
     def reselect(start: RoundStart) -> Selection:
         if begun is not None:
             begun.append(start)
-        if not start.underway:
+        if not (start.resumed and start.round in kept):
             sure = start.student_logits().max(axis=1)
             ids = np.sort(np.argsort(-sure, kind="stable")[: 8 + start.round]) * 7
             name = f"round {start.round}"
@@ -370,7 +370,7 @@ def test_rounds_start_where_they_should_with_the_student_as_it_is(tmp_path: Path
     assert [start.round for start in begun] == [0, 1, 2]
     assert [start.epoch for start in begun] == pytest.approx([1, 1 + 4 / 3, 1 + 7 / 3])
     assert {start.epochs for start in begun} == {10 / 3}
-    assert not any(start.underway for start in begun)
+    assert not any(start.resumed for start in begun)
 
 
 def test_a_round_sees_the_pool_through_the_students_eyes(tmp_path: Path) -> None:
