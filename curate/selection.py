@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from curate.filters import Filters
 from curate.ledger import Ledger
 from curate.logits import Logits, StoredLogits
 from curate.manifest import Manifest, content_hash, find_manifest
@@ -36,6 +37,14 @@ class SelectOptions:
     seed: int = 0
     near_duplicates: float | None = None
     reverse: bool = False
+    min_size: int | None = None
+    max_aspect: float | None = None
+    max_pixels: int | None = None
+
+    @property
+    def filters(self) -> Filters:
+        """What an image must be like to be eligible."""
+        return Filters(self.min_size, self.max_aspect, self.max_pixels)
 
     def check(self) -> None:
         """Check what does not depend on the pool.
@@ -57,6 +66,7 @@ class SelectOptions:
             raise UsageError(
                 f"--near-duplicates is {self.near_duplicates}: a cosine above 0 and at most 1"
             )
+        self.filters.check()
 
     def as_json(self) -> dict[str, Any]:
         """Return the options that were given, for the manifest's row; an alpha of 0 is one."""
@@ -102,7 +112,8 @@ def select(
     """
     options.check()
     strategy = make_strategy(options.strategy, Settings(options.seed, options.alpha))
-    options = replace(options, balance=options.balance or strategy.default_balance)
+    if options.budget is not None:  # without one there is nothing to share
+        options = replace(options, balance=options.balance or strategy.default_balance)
     _check(pool, strategy, options)
     folder = pool.catalog.workspace / "scratch"
     folder.mkdir(exist_ok=True)
@@ -167,6 +178,8 @@ def _fill(
         if options.reverse:
             scored = Scored(-scored.score, scored.pseudo_label, scored.components)
         ledger.add(ids, scored, scored.components | _components(pool, batch))
+        if options.filters.any:
+            ledger.add_filtered(*options.filters.find(pool.catalog, ids))
     if options.near_duplicates is not None and pool.embedder is not None:
         ids, groups = near_duplicate_groups(
             pool.catalog, pool.embedder, options.near_duplicates, progress

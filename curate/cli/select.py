@@ -51,6 +51,19 @@ def select(
     reverse: Annotated[
         bool, typer.Option("--reverse", help="Worst first: a negative control.")
     ] = False,
+    min_size: Annotated[
+        int | None,
+        typer.Option(help="Rule out images whose shorter side has fewer pixels, e.g. 16."),
+    ] = None,
+    max_aspect: Annotated[
+        float | None,
+        typer.Option(
+            help="Rule out images whose longer side exceeds this many shorter sides, e.g. 3."
+        ),
+    ] = None,
+    max_pixels: Annotated[
+        int | None, typer.Option(help="Rule out images of more pixels, e.g. 4000000.")
+    ] = None,
     seed: Seed = 0,
     workers: Workers = None,
     device: Device = "auto",
@@ -75,6 +88,9 @@ def select(
         seed=seed,
         near_duplicates=near_duplicates,
         reverse=reverse,
+        min_size=min_size,
+        max_aspect=max_aspect,
+        max_pixels=max_pixels,
     )
     options.check()
     catalog = Catalog(workspace)

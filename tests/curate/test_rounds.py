@@ -98,6 +98,12 @@ def test_a_round_decides_as_select_does_with_the_same_logits(pool: Pool, rounds:
     assert found.content_hash == direct.content_hash
 
 
+def test_rounds_go_on_from_a_manifest_without_a_budget(pool: Pool, rounds: Rounds) -> None:
+    everything = replace(rounds, parent=select(pool, "everything", replace(PARENT, budget=None)))
+    found = everything(start(0, lambda: student_logits(pool, rounds.ids)))
+    assert get_manifest(pool.catalog, found.manifest).parent == "everything"
+
+
 def test_entered_and_left_are_counted_against_the_round_before(pool: Pool, rounds: Rounds) -> None:
     rng = np.random.default_rng(0)
     before = select(pool, "again", PARENT)
