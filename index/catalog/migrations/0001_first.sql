@@ -1,9 +1,11 @@
 CREATE TABLE images (
     id BIGINT PRIMARY KEY, sha256 BLOB NOT NULL, bytes BIGINT NOT NULL, format VARCHAR NOT NULL,
-    width INTEGER NOT NULL, height INTEGER NOT NULL, mode VARCHAR NOT NULL, added_at TIMESTAMPTZ NOT NULL);
+    width INTEGER NOT NULL, height INTEGER NOT NULL, mode VARCHAR NOT NULL, dhash BIGINT,
+    added_at TIMESTAMPTZ NOT NULL);
 COMMENT ON TABLE images IS 'what decoded: one row per content, however often it occurs';
 COMMENT ON COLUMN images.id IS 'first 63 bits of the SHA-256 of the file''s bytes; also the id in FAISS';
 COMMENT ON COLUMN images.mode IS 'Pillow''s pixel mode as stored in the file, e.g. RGB, P, CMYK';
+COMMENT ON COLUMN images.dhash IS '64-bit difference hash: bit_count(xor(a.dhash, b.dhash)) is small for look-alikes; NULL where too plain';
 
 CREATE TABLE locations (
     image_id BIGINT NOT NULL, uri VARCHAR NOT NULL, kind VARCHAR NOT NULL, container VARCHAR NOT NULL,
