@@ -18,8 +18,15 @@ from curate.shift import BN_SHIFT
 from curate.strategies import Batch, Scored, Settings, Strategy, make_strategy
 from curate.strategies.base import Floats, softmax
 from index import __version__
-from index.catalog import Catalog, insert
-from index.duplicates import near_duplicate_groups
+from index.catalog import Catalog
+from index.duplicates import (
+    Groups,
+    check_bits,
+    check_cosine,
+    find_by_embedding,
+    find_by_hash,
+    merge_groups,
+)
 from index.errors import NothingSelectedError, UsageError
 from index.parts import Ids
 from index.progress import Progress, Silent
@@ -36,6 +43,7 @@ class SelectOptions:
     alpha: float | None = None
     seed: int = 0
     near_duplicates: float | None = None
+    perceptual: int | None = None
     reverse: bool = False
     min_size: int | None = None
     max_aspect: float | None = None
@@ -62,10 +70,10 @@ class SelectOptions:
             raise UsageError(f"--balance is {self.balance!r}: choose one of {', '.join(BALANCES)}")
         if self.balance not in (None, "none") and self.budget is None:
             raise UsageError(f"--balance {self.balance} shares a budget: give --budget")
-        if self.near_duplicates is not None and not 0 < self.near_duplicates <= 1:
-            raise UsageError(
-                f"--near-duplicates is {self.near_duplicates}: a cosine above 0 and at most 1"
-            )
+        if self.near_duplicates is not None:
+            check_cosine(self.near_duplicates, "--near-duplicates")
+        if self.perceptual is not None:
+            check_bits(self.perceptual, "--perceptual")
         self.filters.check()
 
     def as_json(self) -> dict[str, Any]:
@@ -180,22 +188,18 @@ def _fill(
         ledger.add(ids, scored, scored.components | _components(pool, batch))
         if options.filters.any:
             ledger.add_filtered(*options.filters.find(pool.catalog, ids))
+    ledger.add_groups(*_groups(pool, options, progress))
+
+
+def _groups(pool: Pool, options: SelectOptions, progress: Progress) -> Groups:
+    """Find the groups of which one image stays: the union of both relations."""
+    found = []
     if options.near_duplicates is not None and pool.embedder is not None:
-        ids, groups = near_duplicate_groups(
-            pool.catalog, pool.embedder, options.near_duplicates, progress
-        )
-        ledger.add_groups(ids, groups)
-        _store_groups(pool, options.near_duplicates, ids, groups)
-
-
-def _store_groups(pool: Pool, cosine: float, ids: Ids, groups: Ids) -> None:
-    facts = {"embedder": pool.embedder, "cosine": cosine, "image_id": ids, "group_id": groups}
-    with pool.catalog.write() as connection:
-        connection.execute(
-            "DELETE FROM duplicates WHERE embedder = ? AND cosine = ?::FLOAT",
-            [pool.embedder, cosine],
-        )
-        insert(connection, "duplicates", facts)
+        cosine = options.near_duplicates
+        found.append(find_by_embedding(pool.catalog, pool.embedder, cosine, progress))
+    if options.perceptual is not None:
+        found.append(find_by_hash(pool.catalog, options.perceptual, progress))
+    return merge_groups(*found)
 
 
 def _components(pool: Pool, batch: Batch) -> dict[str, Floats]:

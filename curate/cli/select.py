@@ -48,6 +48,13 @@ def select(
             help="Keep one of each group whose embeddings' cosine is at least this (0.999)."
         ),
     ] = None,
+    perceptual: Annotated[
+        int | None,
+        typer.Option(
+            help="Keep one of each group whose difference hashes differ in so many bits, e.g. 4; "
+            "with --near-duplicates, of each group by either."
+        ),
+    ] = None,
     reverse: Annotated[
         bool, typer.Option("--reverse", help="Worst first: a negative control.")
     ] = False,
@@ -87,6 +94,7 @@ def select(
         alpha=alpha,
         seed=seed,
         near_duplicates=near_duplicates,
+        perceptual=perceptual,
         reverse=reverse,
         min_size=min_size,
         max_aspect=max_aspect,

@@ -8,12 +8,23 @@ import numpy as np
 
 from index.catalog import Catalog
 from index.duplicates.unions import Unions
+from index.errors import UsageError
 from index.neighbours import faiss_module, live_vectors, open_index
 from index.parts import Ids
 from index.progress import Progress, Silent
 
 _NEIGHBOURS = 32
 _BLOCK = 4096
+
+
+def check_cosine(cosine: float, option: str) -> None:
+    """Refuse what no bound of a cosine can be.
+
+    Raises:
+        UsageError: it is not above 0 and at most 1; the message names the option.
+    """
+    if not 0 < cosine <= 1:
+        raise UsageError(f"{option} is {cosine}: a cosine above 0 and at most 1")
 
 
 def near_duplicate_groups(

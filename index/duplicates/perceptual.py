@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from index.catalog import Catalog
 from index.dhash import BITS
 from index.duplicates.unions import Positions, Unions
+from index.errors import UsageError
 from index.neighbours import faiss_module
 from index.parts import Ids
 from index.progress import Progress, Silent
@@ -21,6 +22,16 @@ _TABLES = 3
 _BLOCK = 8192
 _HITS = 1 << 20
 _ORDER = np.argsort(np.arange(BITS) % _TABLES, kind="stable")
+
+
+def check_bits(bits: int, option: str) -> None:
+    """Refuse a distance at which unlike images would meet.
+
+    Raises:
+        UsageError: it is not 0 to 8; the message names the option.
+    """
+    if not 0 <= bits <= MOST_BITS:
+        raise UsageError(f"{option} is {bits}: 0 to {MOST_BITS} of the {BITS} bits of a hash")
 
 
 def perceptual_groups(

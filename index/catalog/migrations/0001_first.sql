@@ -48,8 +48,11 @@ COMMENT ON COLUMN scores.confidence IS 'largest softmax probability, computed fr
 CREATE TABLE shifts (image_id BIGINT NOT NULL, model VARCHAR NOT NULL, estimator VARCHAR NOT NULL, value FLOAT NOT NULL);
 COMMENT ON TABLE shifts IS 'estimates of how far an image is from the teacher''s own training data';
 
-CREATE TABLE duplicates (embedder VARCHAR NOT NULL, cosine FLOAT NOT NULL, image_id BIGINT NOT NULL, group_id BIGINT NOT NULL);
-COMMENT ON TABLE duplicates IS 'near-duplicate groups by embedding; group_id is the smallest image id of the group';
+CREATE TABLE duplicates (
+    kind VARCHAR NOT NULL, embedder VARCHAR, bound DOUBLE NOT NULL, image_id BIGINT NOT NULL, group_id BIGINT NOT NULL);
+COMMENT ON TABLE duplicates IS 'groups of images that show the same thing, as last looked for within each bound; group_id is the smallest image id';
+COMMENT ON COLUMN duplicates.kind IS 'embedding: the cosine is at least the bound; perceptual: so many bits of dhash differ at most';
+COMMENT ON COLUMN duplicates.embedder IS 'whose vectors were compared; NULL for perceptual';
 
 CREATE TABLE manifests (
     name VARCHAR NOT NULL, content_hash VARCHAR NOT NULL, strategy VARCHAR NOT NULL, options JSON NOT NULL,
