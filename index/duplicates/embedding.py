@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from index.catalog import Catalog
+from index.catalog import Catalog, one
 from index.duplicates.unions import Unions
 from index.errors import UsageError
 from index.neighbours import faiss_module, live_vectors, open_index
@@ -25,6 +25,13 @@ def check_cosine(cosine: float, option: str) -> None:
     """
     if not 0 < cosine <= 1:
         raise UsageError(f"{option} is {cosine}: a cosine above 0 and at most 1")
+
+
+def first_embedder(catalog: Catalog) -> str | None:
+    """Return the embedder whose index finds near-duplicates: the one that was built first."""
+    with catalog.read() as connection:
+        row = one(connection, "SELECT embedder FROM indexes ORDER BY rowid LIMIT 1")
+    return row[0] if row else None
 
 
 def near_duplicate_groups(
