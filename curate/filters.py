@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from index.catalog import Catalog
+from index.catalog import Catalog, literal
 from index.errors import UsageError
-from index.parts import Ids
 
 
 @dataclass(frozen=True)
@@ -25,6 +21,7 @@ class Filters:
     min_size: int | None = None
     max_aspect: float | None = None
     max_pixels: int | None = None
+    max_copies: int | None = None
 
     def check(self) -> None:
         """Check that every filter leaves something that an image can be.
@@ -32,11 +29,12 @@ class Filters:
         Raises:
             UsageError: a value that makes no sense; the message names the option.
         """
-        for name in ("min_size", "max_pixels"):
+        units = {"min_size": "pixel", "max_pixels": "pixel", "max_copies": "place"}
+        for name, unit in units.items():
             value = getattr(self, name)
             if value is not None and value < 1:
                 option = name.replace("_", "-")
-                raise UsageError(f"--{option} is {value}: it must be at least 1 pixel")
+                raise UsageError(f"--{option} is {value}: it must be at least 1 {unit}")
         if self.max_aspect is not None and not 1 <= self.max_aspect < math.inf:
             raise UsageError(
                 f"--max-aspect is {self.max_aspect}: longer side over shorter side, at least 1"
@@ -47,24 +45,40 @@ class Filters:
         """Tell whether there is a filter at all."""
         return any(value is not None for value in vars(self).values())
 
-    def find(self, catalog: Catalog, ids: Ids) -> tuple[Ids, NDArray[Any]]:
-        """Return the ids among `ids` (n,) that are filtered (m,), and their reasons (m,)."""
+    def write_parquet(self, catalog: Catalog, path: Path) -> None:
+        """Write the filtered images of the catalog: image_id, and the reason as `filter`."""
+        limits = {name: _number(value) for name, value in vars(self).items()}
         with catalog.read() as connection:
-            connection.register("wanted", {"id": np.asarray(ids)})
-            found = connection.execute(_FILTERED, vars(self)).fetchnumpy()
-        return np.asarray(found["id"], dtype=np.int64), np.asarray(found["reason"], dtype=object)
+            query = _FILTERED.format(**limits)
+            connection.execute(f"COPY ({query}) TO {literal(path)} (FORMAT parquet)")
 
 
-# A comparison with NULL is no reason: a filter that was not given rules nothing out.
+def _number(value: float | None) -> str:
+    return "NULL" if value is None else str(value)
+
+
+# A comparison with NULL is no reason: a filter that was not given rules nothing out. Locations are
+# different uris, so their number is that of the places: what a server answers in place of a
+# picture that is gone has hundreds.
 _FILTERED = """
-SELECT id, CASE
-    WHEN least(width, height) < $min_size::BIGINT
-    THEN printf('filtered: shorter side %d < %d', least(width, height), $min_size::BIGINT)
-    WHEN greatest(width, height) / least(width, height) > $max_aspect::DOUBLE
-    THEN printf('filtered: aspect %g > %g',
-                greatest(width, height) / least(width, height), $max_aspect::DOUBLE)
-    WHEN width::BIGINT * height > $max_pixels::BIGINT
-    THEN printf('filtered: %d pixels > %d', width::BIGINT * height, $max_pixels::BIGINT)
-    END AS reason
-FROM wanted JOIN images USING (id) WHERE reason IS NOT NULL ORDER BY id
+WITH limits AS (
+    SELECT {min_size}::BIGINT AS min_size, {max_aspect}::DOUBLE AS max_aspect,
+           {max_pixels}::BIGINT AS max_pixels, {max_copies}::BIGINT AS max_copies
+), copied AS (
+    SELECT image_id, count(*) AS places FROM locations GROUP BY image_id
+    HAVING count(*) > (SELECT max_copies FROM limits)
+), sizes AS (
+    SELECT id AS image_id, least(width, height) AS shorter, width::BIGINT * height AS pixels,
+           greatest(width, height) / least(width, height) AS aspect
+    FROM images
+), judged AS (
+    SELECT image_id, CASE
+        WHEN places IS NOT NULL THEN printf('placeholder: found at %d places', places)
+        WHEN shorter < min_size THEN printf('filtered: shorter side %d < %d', shorter, min_size)
+        WHEN aspect > max_aspect THEN printf('filtered: aspect %g > %g', aspect, max_aspect)
+        WHEN pixels > max_pixels THEN printf('filtered: %d pixels > %d', pixels, max_pixels)
+        END AS filter
+    FROM sizes LEFT JOIN copied USING (image_id) CROSS JOIN limits
+)
+SELECT image_id, filter FROM judged WHERE filter IS NOT NULL
 """

@@ -27,7 +27,7 @@ class Ledger:
 
     def __init__(self, scratch: Path, classes: int) -> None:
         """Open a scratch database in the folder `scratch` for K classes."""
-        self._scratch = scratch
+        self.scratch = scratch
         self._classes = classes
         self._connection = duckdb.connect(scratch / "ledger.duckdb")
         self._connection.execute(
@@ -58,12 +58,11 @@ class Ledger:
         self._connection.execute("INSERT INTO groups SELECT image_id, group_id FROM found")
         self._connection.unregister("found")
 
-    def add_filtered(self, ids: Ids, reasons: NDArray[Any]) -> None:
-        """Rule images out, whatever their score, with the reason in words."""
-        if len(ids):
-            self._connection.register("found", {"image_id": ids, "filter": reasons})
-            self._connection.execute("INSERT INTO filtered SELECT image_id, filter FROM found")
-            self._connection.unregister("found")
+    def add_filtered(self, parquet: Path) -> None:
+        """Rule out the images of a file, whatever their score: image_id, and why as `filter`."""
+        self._connection.execute(
+            f"INSERT INTO filtered SELECT image_id, filter FROM read_parquet({literal(parquet)})"
+        )
 
     def class_counts(self) -> NDArray[np.int64]:
         """Count the images that no filter rules out by pseudo-label, (K,)."""
@@ -117,7 +116,7 @@ class Ledger:
 
     def write_parquet(self) -> Path:
         """Write all decisions, without the manifest's name, and return the file."""
-        path = self._scratch / "decisions.parquet"
+        path = self.scratch / "decisions.parquet"
         self._connection.execute(
             'COPY (SELECT image_id, selected, "rank", pseudo_label, weight, score, threshold, '
             f"components, reason FROM decided ORDER BY image_id) "

@@ -48,11 +48,12 @@ class SelectOptions:
     min_size: int | None = None
     max_aspect: float | None = None
     max_pixels: int | None = None
+    max_copies: int | None = None
 
     @property
     def filters(self) -> Filters:
         """What an image must be like to be eligible."""
-        return Filters(self.min_size, self.max_aspect, self.max_pixels)
+        return Filters(self.min_size, self.max_aspect, self.max_pixels, self.max_copies)
 
     def check(self) -> None:
         """Check what does not depend on the pool.
@@ -186,8 +187,10 @@ def _fill(
         if options.reverse:
             scored = Scored(-scored.score, scored.pseudo_label, scored.components)
         ledger.add(ids, scored, scored.components | _components(pool, batch))
-        if options.filters.any:
-            ledger.add_filtered(*options.filters.find(pool.catalog, ids))
+    if options.filters.any:
+        filtered = ledger.scratch / "filtered.parquet"
+        options.filters.write_parquet(pool.catalog, filtered)
+        ledger.add_filtered(filtered)
     ledger.add_groups(*_groups(pool, options, progress))
 
 

@@ -71,6 +71,13 @@ def select(
     max_pixels: Annotated[
         int | None, typer.Option(help="Rule out images of more pixels, e.g. 4000000.")
     ] = None,
+    max_copies: Annotated[
+        int | None,
+        typer.Option(
+            help="Rule out one content at more places, e.g. 9: a server's 'image unavailable'. "
+            "The view placeholders lists them. Default: none, for a set may repeat on purpose."
+        ),
+    ] = None,
     seed: Seed = 0,
     workers: Workers = None,
     device: Device = "auto",
@@ -99,6 +106,7 @@ def select(
         min_size=min_size,
         max_aspect=max_aspect,
         max_pixels=max_pixels,
+        max_copies=max_copies,
     )
     options.check()
     catalog = Catalog(workspace)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pytest
 
@@ -23,6 +25,8 @@ from index.progress import Silent
 from .helpers import SIZE, build, crawl_files, pixels_of, png, query, write_files
 
 SIZES = {1: (12, 12), 2: (16, 16), 3: (104, 20), 4: (20, 104), 5: (60, 20), 6: (3000, 3000)}
+PLACEHOLDER = "placeholder: found at 57 places"
+PLACES = {1: 12, 2: 10, 3: 9, 4: 1}
 SMALL = 9
 
 
@@ -32,9 +36,24 @@ def catalog(tmp_path: Path) -> Catalog:
     width, height = zip(*SIZES.values(), strict=True)
     facts = {"bytes": 1, "format": "PNG", "mode": "L", "added_at": np.datetime64("now", "us")}
     columns = {"id": list(SIZES), "sha256": [b"x"] * len(SIZES), "width": width, "height": height}
+    uris = {f"{key}/{n}": key for key, count in PLACES.items() for n in range(count)}
+    place = {"kind": "files", "container": "c", "position": 0, "length": 1, "metadata": "{}"}
     with catalog.write() as connection:
         insert(connection, "images", {**columns, **facts})
+        insert(
+            connection,
+            "locations",
+            {"uri": list(uris), "image_id": list(uris.values()), **place},
+        )
     return catalog
+
+
+def test_placeholders_are_contents_at_ten_places_and_more(catalog: Catalog) -> None:
+    rows = query(
+        catalog.workspace,
+        "SELECT image_id, places, first_uri, width, height FROM placeholders ORDER BY image_id",
+    )
+    assert rows == [(1, 12, "1/0", 12, 12), (2, 10, "2/0", 16, 16)]
 
 
 @pytest.mark.parametrize(
@@ -46,6 +65,11 @@ def catalog(tmp_path: Path) -> Catalog:
             Filters(max_aspect=3.0),  # 60 by 20 is exactly 3
             {3: "filtered: aspect 5.2 > 3", 4: "filtered: aspect 5.2 > 3"},
         ),
+        (
+            Filters(max_copies=9),
+            {1: "placeholder: found at 12 places", 2: "placeholder: found at 10 places"},
+        ),
+        (Filters(min_size=16, max_copies=11), {1: "placeholder: found at 12 places"}),
         (Filters(max_pixels=4_000_000), {6: "filtered: 9000000 pixels > 4000000"}),
         (
             Filters(min_size=20, max_aspect=5.25, max_pixels=1200),
@@ -60,15 +84,12 @@ def catalog(tmp_path: Path) -> Catalog:
     ],
 )
 def test_each_filter_says_what_it_measured(
-    catalog: Catalog, filters: Filters, expected: dict[int, str]
+    catalog: Catalog, filters: Filters, expected: dict[int, str], tmp_path: Path
 ) -> None:
-    ids, reasons = filters.find(catalog, np.array(list(SIZES)))
-    assert dict(zip(ids.tolist(), reasons.tolist(), strict=True)) == expected
-
-
-def test_only_the_images_that_are_asked_for_are_looked_up(catalog: Catalog) -> None:
-    ids, _ = Filters(min_size=100).find(catalog, np.array([3, 5]))
-    assert ids.tolist() == [3, 5]
+    assert filters.any == bool(expected)
+    filters.write_parquet(catalog, tmp_path / "o'clock.parquet")
+    rows = duckdb.execute("FROM read_parquet(?)", [str(tmp_path / "o'clock.parquet")]).fetchall()
+    assert dict(rows) == expected
 
 
 @pytest.mark.parametrize(
@@ -76,6 +97,7 @@ def test_only_the_images_that_are_asked_for_are_looked_up(catalog: Catalog) -> N
     [
         (SelectOptions("msp", min_size=0), "--min-size is 0"),
         (SelectOptions("msp", max_pixels=-1), "--max-pixels is -1"),
+        (SelectOptions("msp", max_copies=0), "--max-copies is 0"),
         (SelectOptions("msp", max_aspect=0.5), "--max-aspect is 0.5"),
         (SelectOptions("msp", max_aspect=float("nan")), "--max-aspect is nan"),
         (SelectOptions("msp", max_aspect=float("inf")), "--max-aspect is inf"),
@@ -143,6 +165,21 @@ def test_a_filter_that_leaves_the_pool_whole_changes_no_decision(mixed: Pool) ->
     assert loose.content_hash == plain.content_hash
     assert (loose.options["max_aspect"], loose.options["min_size"]) == (9.5, 1)
     assert "min_size" not in plain.options
+
+
+def test_a_content_at_many_places_is_ruled_out_as_a_placeholder(
+    mixed: Pool, tmp_path: Path
+) -> None:
+    workspace = Path(shutil.copytree(mixed.catalog.workspace, tmp_path / "ws"))
+    gone = crawl_files()["picture-20.png"]
+    build(workspace, [write_files(tmp_path / "more", {f"{n:02d}.png": gone for n in range(56)})])
+    pool = replace(mixed, catalog=Catalog(workspace))
+    found = select(pool, "first", SelectOptions("msp", max_copies=9))
+    rows = query(workspace, "SELECT image_id, reason FROM decisions WHERE why = 'placeholder'")
+    (listed,) = query(workspace, "SELECT image_id FROM placeholders")
+    assert rows == [(*listed, PLACEHOLDER)]
+    assert (found.eligible, found.options["max_copies"]) == (found.pool - 1, 9)
+    assert select(pool, "all", SelectOptions("msp")).eligible == found.pool
 
 
 def test_rounds_filter_as_their_parent_does(mixed: Pool, manifest: Manifest) -> None:

@@ -82,8 +82,12 @@ def add(ledger: Ledger, rows: list[Row]) -> None:
         ledger.add_groups(
             np.array([row.id for row in grouped]), np.array([row.group for row in grouped])
         )
-    filtered = np.array([row.id for row in rows if row.filtered], np.int64)
-    ledger.add_filtered(filtered, np.array([TOO_SMALL] * len(filtered), object))
+    filtered = [row.id for row in rows if row.filtered]
+    if filtered:
+        path = ledger.scratch / "filtered.parquet"
+        found = f"SELECT unnest({filtered}) AS image_id, '{TOO_SMALL}' AS filter"
+        duckdb.execute(f"COPY ({found}) TO '{path}' (FORMAT parquet)")
+        ledger.add_filtered(path)
 
 
 def test_every_image_is_decided_with_its_reason() -> None:

@@ -85,6 +85,13 @@ COMMENT ON TABLE rounds IS 're-selections while a student learned: how many imag
 CREATE TABLE metrics (run VARCHAR NOT NULL, step BIGINT NOT NULL, name VARCHAR NOT NULL, value DOUBLE NOT NULL);
 COMMENT ON TABLE metrics IS 'training curves, as in runs/NAME/metrics.jsonl';
 
+CREATE VIEW placeholders AS
+    SELECT l.image_id, count(*) AS places, min(l.uri) AS first_uri, any_value(i.bytes) AS bytes,
+           any_value(i.width) AS width, any_value(i.height) AS height
+    FROM locations l JOIN images i ON i.id = l.image_id GROUP BY l.image_id HAVING count(*) >= 10;
+COMMENT ON VIEW placeholders IS 'one content at 10 or more places, such as a server''s "image unavailable"; select --max-copies 9 leaves them out';
+COMMENT ON COLUMN placeholders.places IS 'different uris at which exactly these bytes were found';
+
 CREATE VIEW selected AS
     SELECT d.*, m.strategy, m.teacher, md.classes[d.pseudo_label + 1] AS class_name
     FROM decisions d JOIN manifests m ON m.name = d.manifest LEFT JOIN models md ON md.key = m.teacher WHERE d.selected;
