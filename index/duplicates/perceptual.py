@@ -41,7 +41,7 @@ def perceptual_groups(
 
     Two images are joined where their hashes differ in at most `bits` of 64; groups are the
     connected parts. Exact. An image without a hash, because it is too plain, is in no group.
-    Memory is a hundred-odd bytes an image, never a square matrix.
+    Memory is some 260 bytes an image, never a square matrix.
 
     Returns:
         ids (n,) of the images in groups of two or more, and their group (n,): its smallest id.
