@@ -1,4 +1,4 @@
-"""From scores to decisions: threshold, near-duplicates, class quota, budget, and the reason.
+"""From scores to decisions: filter, threshold, near-duplicates, class quota, budget, the reason.
 
 Everything per image lives in a scratch DuckDB file that spills to disk, so memory does not grow
 with the pool. The steps are SQL over one table, in the order in which the reasons are given.
@@ -27,7 +27,7 @@ class Ledger:
 
     def __init__(self, scratch: Path, classes: int) -> None:
         """Open a scratch database in the folder `scratch` for K classes."""
-        self._scratch = scratch
+        self.scratch = scratch
         self._classes = classes
         self._connection = duckdb.connect(scratch / "ledger.duckdb")
         self._connection.execute(
@@ -35,6 +35,7 @@ class Ledger:
             "components MAP(VARCHAR, FLOAT))"
         )
         self._connection.execute("CREATE TABLE groups (image_id BIGINT, group_id BIGINT)")
+        self._connection.execute("CREATE TABLE filtered (image_id BIGINT, filter VARCHAR)")
 
     def close(self) -> None:
         """Let go of the scratch database."""
@@ -57,9 +58,15 @@ class Ledger:
         self._connection.execute("INSERT INTO groups SELECT image_id, group_id FROM found")
         self._connection.unregister("found")
 
+    def add_filtered(self, parquet: Path) -> None:
+        """Rule out the images of a file, whatever their score: image_id, and why as `filter`."""
+        self._connection.execute(
+            f"INSERT INTO filtered SELECT image_id, filter FROM read_parquet({literal(parquet)})"
+        )
+
     def class_counts(self) -> NDArray[np.int64]:
-        """Count the pool by pseudo-label, (K,)."""
-        return self._counts("pool")
+        """Count the images that no filter rules out by pseudo-label, (K,)."""
+        return self._counts("pool ANTI JOIN filtered USING (image_id)")
 
     def decide(
         self,
@@ -109,7 +116,7 @@ class Ledger:
 
     def write_parquet(self) -> Path:
         """Write all decisions, without the manifest's name, and return the file."""
-        path = self._scratch / "decisions.parquet"
+        path = self.scratch / "decisions.parquet"
         self._connection.execute(
             'COPY (SELECT image_id, selected, "rank", pseudo_label, weight, score, threshold, '
             f"components, reason FROM decided ORDER BY image_id) "
@@ -142,19 +149,22 @@ class Ledger:
 
 
 # `barrier` is the first reason that rules an image out, NULL for the eligible. Of a group of
-# near-duplicates the best above its threshold stays, so a group is never lost as a whole.
+# near-duplicates the best that no filter and no threshold rules out stays, so a group is never
+# lost as a whole.
 _MARK = """
 CREATE TABLE marked AS
 WITH judged AS (
     SELECT p.*, t.threshold::FLOAT AS threshold, coalesce(g.group_id, p.image_id) AS group_id,
-           t.threshold IS NULL OR p.score > t.threshold AS passed
+           f.filter, f.filter IS NULL AND (t.threshold IS NULL OR p.score > t.threshold) AS passed
     FROM pool p JOIN thresholds t USING (pseudo_label) LEFT JOIN groups g USING (image_id)
+         LEFT JOIN filtered f USING (image_id)
 ), kept AS (
     SELECT group_id, first(image_id ORDER BY score DESC, image_id) AS keeper
     FROM judged WHERE passed GROUP BY group_id
 )
-SELECT j.* EXCLUDE (passed, group_id),
-       CASE WHEN NOT passed THEN printf('below class threshold %.3f <= %.3f', score, threshold)
+SELECT j.* EXCLUDE (passed, group_id, filter),
+       CASE WHEN filter IS NOT NULL THEN filter
+            WHEN NOT passed THEN printf('below class threshold %.3f <= %.3f', score, threshold)
             WHEN keeper <> image_id THEN 'near-duplicate of ' || keeper END AS barrier
 FROM judged j LEFT JOIN kept USING (group_id)
 """

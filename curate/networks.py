@@ -14,8 +14,9 @@ from curate.selection import Pool
 from curate.shift import update_bn_shift
 from distill.moments import MomentTaps
 from distill.networks import Network, batches, load_network
-from index.catalog import Catalog, one
+from index.catalog import Catalog
 from index.decoding import Pixels
+from index.duplicates import first_embedder
 from index.errors import NetworkError, UsageError
 from index.models import register_model
 from index.parts import half
@@ -38,7 +39,7 @@ def scored_pool(
         UsageError: the two have different numbers of classes.
         WorkspaceError: there is no catalog; nothing is made in its place.
     """
-    embedder = _first_embedder(catalog)
+    embedder = first_embedder(catalog)
     network = load_network(teacher)
     learner = load_network(student) if student else None
     if learner is not None and learner.num_classes != network.num_classes:
@@ -74,17 +75,6 @@ def score(
     register(catalog, network)
     score_pool(catalog, make_scorer(network, device), workers=workers, progress=progress)
     update_bn_shift(catalog, network.key)
-
-
-def _first_embedder(catalog: Catalog) -> str | None:
-    """The embedder whose index finds near-duplicates: the one that was built first."""
-    with catalog.read() as connection:
-        row = one(
-            connection,
-            "SELECT embedder FROM indexes i LEFT JOIN models m ON m.key = i.embedder "
-            "ORDER BY m.added_at NULLS LAST, embedder LIMIT 1",
-        )
-    return row[0] if row else None
 
 
 def register(catalog: Catalog, network: Network) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from curate.filters import Filters
 from curate.ledger import Ledger
 from curate.logits import Logits, StoredLogits
 from curate.manifest import Manifest, content_hash, find_manifest
@@ -16,8 +17,15 @@ from curate.shift import BN_SHIFT
 from curate.strategies import Batch, Scored, Settings, Strategy, make_strategy
 from curate.strategies.base import Floats, softmax
 from index import __version__
-from index.catalog import Catalog, insert
-from index.duplicates import near_duplicate_groups
+from index.catalog import Catalog
+from index.duplicates import (
+    Groups,
+    check_bits,
+    check_cosine,
+    find_by_embedding,
+    find_by_hash,
+    merge_groups,
+)
 from index.errors import NothingSelectedError, UsageError
 from index.files import scratch
 from index.parts import Ids
@@ -35,7 +43,17 @@ class SelectOptions:
     alpha: float | None = None
     seed: int = 0
     near_duplicates: float | None = None
+    perceptual: int | None = None
     reverse: bool = False
+    min_size: int | None = None
+    max_aspect: float | None = None
+    max_pixels: int | None = None
+    max_copies: int | None = None
+
+    @property
+    def filters(self) -> Filters:
+        """What an image must be like to be eligible."""
+        return Filters(self.min_size, self.max_aspect, self.max_pixels, self.max_copies)
 
     def check(self) -> None:
         """Check what does not depend on the pool.
@@ -53,10 +71,11 @@ class SelectOptions:
             raise UsageError(f"--balance is {self.balance!r}: choose one of {', '.join(BALANCES)}")
         if self.balance not in (None, "none") and self.budget is None:
             raise UsageError(f"--balance {self.balance} shares a budget: give --budget")
-        if self.near_duplicates is not None and not 0 < self.near_duplicates <= 1:
-            raise UsageError(
-                f"--near-duplicates is {self.near_duplicates}: a cosine above 0 and at most 1"
-            )
+        if self.near_duplicates is not None:
+            check_cosine(self.near_duplicates, "--near-duplicates")
+        if self.perceptual is not None:
+            check_bits(self.perceptual, "--perceptual")
+        self.filters.check()
 
     def as_json(self) -> dict[str, Any]:
         """Return the options that were given, for the manifest's row; an alpha of 0 is one."""
@@ -104,7 +123,8 @@ def select(
     """
     options.check()
     strategy = make_strategy(options.strategy, Settings(options.seed, options.alpha))
-    options = replace(options, balance=options.balance or strategy.default_balance)
+    if options.budget is not None:  # without one there is nothing to share
+        options = replace(options, balance=options.balance or strategy.default_balance)
     _check(pool, strategy, options)
     with scratch(pool.catalog.workspace, "select") as folder:
         ledger = Ledger(folder, pool.classes)
@@ -170,22 +190,22 @@ def _fill(
         if options.reverse:
             scored = Scored(-scored.score, scored.pseudo_label, scored.components)
         ledger.add(ids, scored, scored.components | _components(pool, batch))
+    if options.filters.any:
+        filtered = ledger.scratch / "filtered.parquet"
+        options.filters.write_parquet(pool.catalog, filtered)
+        ledger.add_filtered(filtered)
+    ledger.add_groups(*_groups(pool, options, progress))
+
+
+def _groups(pool: Pool, options: SelectOptions, progress: Progress) -> Groups:
+    """Find the groups of which one image stays: the union of both relations."""
+    found = []
     if options.near_duplicates is not None and pool.embedder is not None:
-        ids, groups = near_duplicate_groups(
-            pool.catalog, pool.embedder, options.near_duplicates, progress
-        )
-        ledger.add_groups(ids, groups)
-        _store_groups(pool, options.near_duplicates, ids, groups)
-
-
-def _store_groups(pool: Pool, cosine: float, ids: Ids, groups: Ids) -> None:
-    facts = {"embedder": pool.embedder, "cosine": cosine, "image_id": ids, "group_id": groups}
-    with pool.catalog.write() as connection:
-        connection.execute(
-            "DELETE FROM duplicates WHERE embedder = ? AND cosine = ?::FLOAT",
-            [pool.embedder, cosine],
-        )
-        insert(connection, "duplicates", facts)
+        cosine = options.near_duplicates
+        found.append(find_by_embedding(pool.catalog, pool.embedder, cosine, progress))
+    if options.perceptual is not None:
+        found.append(find_by_hash(pool.catalog, options.perceptual, progress))
+    return merge_groups(*found)
 
 
 def _components(pool: Pool, batch: Batch) -> dict[str, Floats]:

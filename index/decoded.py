@@ -41,7 +41,7 @@ def decode_partition(partition: Partition, view: View) -> DecodedPartition:
             continue
         if key not in seen:
             try:
-                image = decode(item.data, view)
+                image = decode(item.data, view, hashed=True)
             except DecodeError as error:
                 decoded.failures.append({**place, "reason": str(error)})
                 seen[key] = str(error)
@@ -50,7 +50,8 @@ def decode_partition(partition: Partition, view: View) -> DecodedPartition:
             pixels.append(image.pixels)
             facts = {"format": image.format, "width": image.width, "height": image.height}
             size = len(item.data)
-            row = {"id": key, "sha256": sha256, "bytes": size, "mode": image.mode, **facts}
+            facts |= {"mode": image.mode, "dhash": image.dhash}
+            row = {"id": key, "sha256": sha256, "bytes": size, **facts}
             decoded.images.append(row)
         decoded.locations.append(
             {

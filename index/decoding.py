@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from index.dhash import difference_hash
+
 Pixels = NDArray[np.uint8]
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 
@@ -38,17 +40,18 @@ class View:
 
 @dataclass(frozen=True)
 class Decoded:
-    """One decoded image: pixels (size, size, 3) and what its header said."""
+    """One decoded image: pixels (size, size, 3), what its header said, and its hash if wanted."""
 
     pixels: Pixels
     format: str
     width: int
     height: int
     mode: str
+    dhash: int | None = None
 
 
-def decode(data: bytes, view: View) -> Decoded:
-    """Decode untrusted bytes.
+def decode(data: bytes, view: View, *, hashed: bool = False) -> Decoded:
+    """Decode untrusted bytes, with the perceptual hash of the whole image where `hashed` is true.
 
     The size is checked before any pixel is decoded, EXIF orientation is applied before
     conversion, 16-bit is scaled, transparency is laid on white, and of an animation the first
@@ -68,8 +71,10 @@ def decode(data: bytes, view: View) -> Decoded:
                 width, height = image.size
                 if width * height > MAX_PIXELS:
                     raise DecodeError(f"too many pixels: {width}x{height} > {MAX_PIXELS}")
-                pixels = _square(_to_rgb(image), view)
-                return Decoded(pixels, image.format or "", width, height, image.mode)
+                rgb = _to_rgb(image)
+                dhash = difference_hash(rgb) if hashed else None
+                pixels = _square(rgb, view)
+                return Decoded(pixels, image.format or "", width, height, image.mode, dhash)
     except DecodeError:
         raise
     except UnidentifiedImageError:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from curate.cli import build, inspect, manifests, select, train
+from curate.cli import build, duplicates, inspect, manifests, select, train
 from curate.cli.output import note
 from index import __version__
 from index.errors import KdcurateError
@@ -26,6 +26,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing to do or nothing selected.",
 )
 build.register(app)
+duplicates.register(app)
 select.register(app)
 train.register(app)
 inspect.register(app)

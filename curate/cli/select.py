@@ -52,9 +52,36 @@ def select(
             help="Keep one of each group whose embeddings' cosine is at least this (0.999)."
         ),
     ] = None,
+    perceptual: Annotated[
+        int | None,
+        typer.Option(
+            help="Keep one of each group whose difference hashes differ in so many bits, e.g. 4; "
+            "with --near-duplicates, of each group by either."
+        ),
+    ] = None,
     reverse: Annotated[
         bool, typer.Option("--reverse", help="Worst first: a negative control.")
     ] = False,
+    min_size: Annotated[
+        int | None,
+        typer.Option(help="Rule out images whose shorter side has fewer pixels, e.g. 16."),
+    ] = None,
+    max_aspect: Annotated[
+        float | None,
+        typer.Option(
+            help="Rule out images whose longer side exceeds this many shorter sides, e.g. 3."
+        ),
+    ] = None,
+    max_pixels: Annotated[
+        int | None, typer.Option(help="Rule out images of more pixels, e.g. 4000000.")
+    ] = None,
+    max_copies: Annotated[
+        int | None,
+        typer.Option(
+            help="Rule out one content at more places, e.g. 9: a server's 'image unavailable'. "
+            "The view placeholders lists them. Default: none, for a set may repeat on purpose."
+        ),
+    ] = None,
     seed: Seed = 0,
     workers: Workers = None,
     device: Device = "auto",
@@ -78,7 +105,12 @@ def select(
         alpha=alpha,
         seed=seed,
         near_duplicates=near_duplicates,
+        perceptual=perceptual,
         reverse=reverse,
+        min_size=min_size,
+        max_aspect=max_aspect,
+        max_pixels=max_pixels,
+        max_copies=max_copies,
     )
     options.check()
     catalog = Catalog(workspace)

@@ -20,12 +20,13 @@ from curate.strategies import Scored
 
 @dataclass(frozen=True)
 class Row:
-    """An image: id, pseudo-label, score, and its near-duplicate group."""
+    """An image: id, pseudo-label, score, its near-duplicate group, and whether it is filtered."""
 
     id: int
     label: int
     score: float
     group: int | None = None
+    filtered: bool = False
 
 
 # Class 0 needs more than .5, class 1 more than .3. 12 ties with 11. 14 is not above its threshold,
@@ -41,6 +42,7 @@ TABLE = [
     Row(18, 1, 0.25),
 ]
 THRESHOLDS = [0.5, 0.3]
+TOO_SMALL = "filtered: shorter side 12 < 16"
 Decisions = dict[int, tuple[int | None, str]]
 
 
@@ -80,6 +82,12 @@ def add(ledger: Ledger, rows: list[Row]) -> None:
         ledger.add_groups(
             np.array([row.id for row in grouped]), np.array([row.group for row in grouped])
         )
+    filtered = [row.id for row in rows if row.filtered]
+    if filtered:
+        path = ledger.scratch / "filtered.parquet"
+        found = f"SELECT unnest({filtered}) AS image_id, '{TOO_SMALL}' AS filter"
+        duckdb.execute(f"COPY ({found}) TO '{path}' (FORMAT parquet)")
+        ledger.add_filtered(path)
 
 
 def test_every_image_is_decided_with_its_reason() -> None:
@@ -157,14 +165,41 @@ def test_a_group_below_its_thresholds_has_no_keeper() -> None:
     assert counts == (2, 0, 0)
 
 
+def test_a_filtered_image_keeps_its_score_and_is_not_eligible() -> None:
+    best, other = Row(11, 0, 0.9, filtered=True), Row(12, 0, 0.8)
+    found, counts = decided([best, other], thresholds=THRESHOLDS)
+    assert found[11] == (None, TOO_SMALL)
+    assert found[12][0] == 1
+    assert counts == (2, 1, 1)
+
+
+def test_the_filter_is_named_before_threshold_and_group() -> None:
+    found, _ = decided([Row(11, 0, 0.1, group=7, filtered=True)], thresholds=THRESHOLDS)
+    assert found[11] == (None, TOO_SMALL)
+
+
+def test_a_filtered_image_keeps_no_other_out_of_its_group() -> None:
+    found, _ = decided([Row(11, 0, 0.9, group=7, filtered=True), Row(12, 0, 0.8, group=7)])
+    assert found == {11: (None, TOO_SMALL), 12: (1, "selected: score within the budget")}
+
+
+def test_filtered_images_count_for_no_share_of_their_class() -> None:
+    # Three of class 0 and one of class 1 are left: a budget of four in proportion takes 3 and 1.
+    table = [Row(key, 0, 0.5, filtered=key < 6) for key in range(9)] + [Row(9, 1, 0.5)]
+    found, _ = decided(table, budget=4, balance="proportional")
+    assert [key for key, (rank, _) in sorted(found.items()) if rank] == [6, 7, 8, 9]
+
+
 def test_an_empty_pool_is_decided_too() -> None:
     assert decided([], budget=3, balance="full") == ({}, (0, 0, 0))
 
 
-def test_class_counts_are_those_of_the_whole_pool(tmp_path: Path) -> None:
+def test_class_counts_are_those_of_all_that_is_not_filtered(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path, classes=4)
     add(ledger, TABLE)
     assert ledger.class_counts().tolist() == [4, 4, 0, 0]
+    add(ledger, [Row(19, 0, 0.5, filtered=True), Row(20, 2, 0.5), Row(21, 2, 0.5, filtered=True)])
+    assert ledger.class_counts().tolist() == [4, 4, 1, 0]
     ledger.close()
 
 
@@ -206,6 +241,7 @@ ROWS = st.lists(
         label=st.integers(0, 1),
         score=st.sampled_from([0.125, 0.25, 0.5, 0.75]),
         group=st.none() | st.integers(0, 2),
+        filtered=st.booleans(),
     ),
     max_size=14,
     unique_by=lambda row: row.id,
@@ -251,6 +287,8 @@ def plain_loop(
     kept: list[Row] = []
     groups = set()
     for row in best_first:
+        if row.filtered:
+            continue
         if thresholds is not None and row.score <= thresholds[row.label]:
             continue
         if row.group is not None and row.group in groups:

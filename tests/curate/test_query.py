@@ -143,7 +143,7 @@ def test_the_schema_names_every_table_and_view_with_a_comment(scored: Pool) -> N
     found = {(row["relation"], row["kind"]): row["relation_comment"] for row in rows}
     tables = {"images", "locations", "failures", "models", "scores", "shifts", "duplicates"}
     tables |= {"manifests", "decisions", "rounds", "runs", "metrics"}
-    views = {"selected", "rejected", "agreement", "class_balance"}
+    views = {"selected", "rejected", "agreement", "class_balance", "placeholders"}
     assert tables <= {name for name, kind in found if kind == "table"}
     assert views == {name for name, kind in found if kind == "view"}
     named = [name for (name, _), comment in found.items() if not comment]

@@ -122,6 +122,12 @@ def test_a_run_keeps_the_pool_that_its_manifest_decided(pool: Pool, rounds: Roun
     assert {key for (key,) in decided} == set(some.tolist())
 
 
+def test_rounds_go_on_from_a_manifest_without_a_budget(pool: Pool, rounds: Rounds) -> None:
+    everything = replace(rounds, parent=select(pool, "everything", replace(PARENT, budget=None)))
+    found = everything(start(0, never))
+    assert get_manifest(pool.catalog, found.manifest).parent == "everything"
+
+
 def test_entered_and_left_are_counted_against_the_round_before(pool: Pool, rounds: Rounds) -> None:
     rng = np.random.default_rng(0)
     before = select(pool, "again", PARENT)

@@ -21,7 +21,7 @@ from index.build import build_index
 from index.catalog import Catalog
 from index.errors import NothingSelectedError, UsageError, WorkspaceError
 
-from .helpers import BROKEN, COPIES, IMAGES, build, crawl_files, query, write_files
+from .helpers import BROKEN, COPIES, IMAGES, NEAR, build, crawl_files, query, write_files
 
 KD3 = SelectOptions("kd3", budget=20, near_duplicates=0.9999)
 
@@ -165,6 +165,50 @@ def test_near_duplicates_lose_to_the_best_of_their_group(pool: Pool, workspace: 
             assert (also, reason) == (False, f"near-duplicate of {keeper}")
 
 
+def decisions(pool: Pool, name: str) -> dict[int, tuple[float, bool, str]]:
+    rows = query(
+        pool.catalog.workspace,
+        "SELECT image_id, score, selected, reason FROM decisions WHERE manifest = ?",
+        name,
+    )
+    return {key: tuple(rest) for key, *rest in rows}  # type: ignore[misc]
+
+
+def assert_only_the_best_is_taken(found: dict[int, tuple[float, bool, str]]) -> None:
+    keeper = min(found, key=lambda key: (-found[key][0], key))
+    for key, (_, taken, reason) in found.items():
+        assert taken == (key == keeper)
+        assert taken or reason == f"near-duplicate of {keeper}"
+
+
+def test_of_images_that_look_alike_the_best_is_taken(pool: Pool, workspace: Path) -> None:
+    found = select(pool, "first", SelectOptions("msp", perceptual=4))
+    rows = query(workspace, "SELECT kind, embedder, bound, group_id, image_id FROM duplicates")
+    assert {row[:3] for row in rows} == {("perceptual", None, 4.0)}
+    decided = decisions(pool, "first")
+    groups = {row[3] for row in rows}
+    assert len(groups) == NEAR
+    for group in groups:
+        members = [row[4] for row in rows if row[3] == group]
+        assert_only_the_best_is_taken({key: decided[key] for key in members})
+    assert found.eligible == IMAGES - len(rows) + len(groups)
+    assert (found.options["perceptual"], found.embedder) == (4, None)
+    assert select(replace(pool, embedder=None), "again", SelectOptions("msp", perceptual=4))
+
+
+def test_a_group_is_the_union_of_both_relations(pool: Pool, workspace: Path) -> None:
+    # By hash, two pictures that the embedder tells apart: one of them has a near-copy for it.
+    names = ("picture-10.png", "near-0.png", "picture-50.png")
+    uris = "SELECT image_id FROM locations WHERE uri LIKE '%' || ?"
+    chosen = [query(workspace, uris, name)[0][0] for name in names]
+    with pool.catalog.write() as connection:
+        connection.execute("UPDATE images SET dhash = NULL")
+        connection.execute("UPDATE images SET dhash = 7 WHERE id IN (?, ?)", [chosen[1], chosen[2]])
+    select(pool, "first", SelectOptions("msp", near_duplicates=0.9999, perceptual=0))
+    decided = decisions(pool, "first")
+    assert_only_the_best_is_taken({key: decided[key] for key in chosen})
+
+
 def test_components_say_what_both_networks_think(pool: Pool, workspace: Path) -> None:
     select(pool, "first", SelectOptions("random", budget=5))
     rows = query(
@@ -224,6 +268,7 @@ def test_near_duplicates_need_an_index(pool: Pool) -> None:
         (SelectOptions("msp", balance="full"), "--balance full shares a budget: give --budget"),
         (SelectOptions("msp", near_duplicates=0.0), "--near-duplicates is 0.0"),
         (SelectOptions("msp", near_duplicates=1.5), "--near-duplicates is 1.5"),
+        (SelectOptions("msp", perceptual=9), "--perceptual is 9"),
         (SelectOptions("kd3", alpha=2.0), "--alpha is 2.0"),
         (SelectOptions("kd2"), "did you mean kd3?"),
     ],

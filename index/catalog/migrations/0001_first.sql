@@ -1,9 +1,11 @@
 CREATE TABLE images (
     id BIGINT PRIMARY KEY, sha256 BLOB NOT NULL, bytes BIGINT NOT NULL, format VARCHAR NOT NULL,
-    width INTEGER NOT NULL, height INTEGER NOT NULL, mode VARCHAR NOT NULL, added_at TIMESTAMPTZ NOT NULL);
+    width INTEGER NOT NULL, height INTEGER NOT NULL, mode VARCHAR NOT NULL, dhash BIGINT,
+    added_at TIMESTAMPTZ NOT NULL);
 COMMENT ON TABLE images IS 'what decoded: one row per content, however often it occurs';
 COMMENT ON COLUMN images.id IS 'first 63 bits of the SHA-256 of the file''s bytes; also the id in FAISS';
 COMMENT ON COLUMN images.mode IS 'Pillow''s pixel mode as stored in the file, e.g. RGB, P, CMYK';
+COMMENT ON COLUMN images.dhash IS '64-bit difference hash: bit_count(xor(a.dhash, b.dhash)) is small for look-alikes; NULL where too plain';
 
 CREATE TABLE locations (
     image_id BIGINT NOT NULL, uri VARCHAR NOT NULL, kind VARCHAR NOT NULL, container VARCHAR NOT NULL,
@@ -46,8 +48,11 @@ COMMENT ON COLUMN scores.confidence IS 'largest softmax probability, computed fr
 CREATE TABLE shifts (image_id BIGINT NOT NULL, model VARCHAR NOT NULL, estimator VARCHAR NOT NULL, value FLOAT NOT NULL);
 COMMENT ON TABLE shifts IS 'estimates of how far an image is from the teacher''s own training data';
 
-CREATE TABLE duplicates (embedder VARCHAR NOT NULL, cosine FLOAT NOT NULL, image_id BIGINT NOT NULL, group_id BIGINT NOT NULL);
-COMMENT ON TABLE duplicates IS 'near-duplicate groups by embedding; group_id is the smallest image id of the group';
+CREATE TABLE duplicates (
+    kind VARCHAR NOT NULL, embedder VARCHAR, bound DOUBLE NOT NULL, image_id BIGINT NOT NULL, group_id BIGINT NOT NULL);
+COMMENT ON TABLE duplicates IS 'groups of images that show the same thing, as last looked for within each bound; group_id is the smallest image id';
+COMMENT ON COLUMN duplicates.kind IS 'embedding: the cosine is at least the bound; perceptual: so many bits of dhash differ at most';
+COMMENT ON COLUMN duplicates.embedder IS 'whose vectors were compared; NULL for perceptual';
 
 CREATE TABLE manifests (
     name VARCHAR NOT NULL, content_hash VARCHAR NOT NULL, strategy VARCHAR NOT NULL, options JSON NOT NULL,
@@ -79,6 +84,13 @@ COMMENT ON TABLE rounds IS 're-selections while a student learned: how many imag
 
 CREATE TABLE metrics (run VARCHAR NOT NULL, step BIGINT NOT NULL, name VARCHAR NOT NULL, value DOUBLE NOT NULL);
 COMMENT ON TABLE metrics IS 'training curves, as in runs/NAME/metrics.jsonl';
+
+CREATE VIEW placeholders AS
+    SELECT l.image_id, count(*) AS places, min(l.uri) AS first_uri, any_value(i.bytes) AS bytes,
+           any_value(i.width) AS width, any_value(i.height) AS height
+    FROM locations l JOIN images i ON i.id = l.image_id GROUP BY l.image_id HAVING count(*) >= 10;
+COMMENT ON VIEW placeholders IS 'one content at 10 or more places, such as a server''s "image unavailable"; select --max-copies 9 leaves them out';
+COMMENT ON COLUMN placeholders.places IS 'different uris at which exactly these bytes were found';
 
 CREATE VIEW selected AS
     SELECT d.*, m.strategy, m.teacher, md.classes[d.pseudo_label + 1] AS class_name

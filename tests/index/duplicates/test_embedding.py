@@ -6,32 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from index.catalog import Catalog
-from index.duplicates import _join, _roots, near_duplicate_groups
+from index.duplicates import near_duplicate_groups
 from index.neighbours import update_index
 
-from .test_neighbours import DIM, store
-
-
-def components(count: int, edges: list[tuple[int, int]]) -> list[int]:
-    """The smallest member of each node's component, by walking from node to node."""
-    near: dict[int, set[int]] = {node: set() for node in range(count)}
-    for a, b in edges:
-        near[a].add(b)
-        near[b].add(a)
-    smallest: dict[int, int] = {}
-    for start in range(count):
-        todo = [start]
-        while todo:
-            node = todo.pop()
-            if node not in smallest:
-                smallest[node] = start
-                todo += near[node]
-    return [smallest[node] for node in range(count)]
+from ..test_neighbours import DIM, store
+from .test_unions import components
 
 
 def brute_force(
@@ -43,20 +25,6 @@ def brute_force(
     group = components(len(ids), [(int(a), int(b)) for a, b in pairs])
     named = ids[order]
     return {int(named[i]): int(named[g]) for i, g in enumerate(group) if group.count(g) > 1}
-
-
-@given(st.data())
-def test_union_find_equals_a_walk(data: st.DataObject) -> None:
-    count = data.draw(st.integers(1, 20))
-    node = st.integers(0, count - 1)
-    edges = data.draw(st.lists(st.tuples(node, node), max_size=30))
-    ids = np.array(
-        sorted(data.draw(st.sets(st.integers(0, 2**62), min_size=count, max_size=count)))
-    )
-    parent = np.arange(count)
-    for a, b in edges:  # a neighbour list of one query: itself, a neighbour, nothing
-        _join(parent, ids, ids[[a]], np.array([[ids[a], ids[b], -1]]))
-    assert _roots(parent).tolist() == components(count, edges)
 
 
 def clusters(seed: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
