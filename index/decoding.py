@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -47,7 +48,23 @@ class Decoded:
     mode: str
 
 
-def decode(data: bytes, view: View) -> Decoded:
+@dataclass(frozen=True)
+class Decoder:
+    """How a build decodes: into this view, and only these formats."""
+
+    view: View
+    formats: tuple[str, ...] = FORMATS
+
+    def __call__(self, data: bytes) -> Decoded:
+        """Decode untrusted bytes.
+
+        Raises:
+            DecodeError: with the reason.
+        """
+        return decode(data, self.view, self.formats)
+
+
+def decode(data: bytes, view: View, formats: Sequence[str] = FORMATS) -> Decoded:
     """Decode untrusted bytes.
 
     The size is checked before any pixel is decoded, EXIF orientation is applied before
@@ -65,6 +82,8 @@ def decode(data: bytes, view: View) -> Decoded:
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                if image.format not in formats:
+                    raise DecodeError(f"format {image.format} is not in --formats")
                 width, height = image.size
                 if width * height > MAX_PIXELS:
                     raise DecodeError(f"too many pixels: {width}x{height} > {MAX_PIXELS}")

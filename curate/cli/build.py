@@ -29,7 +29,10 @@ def register(app: typer.Typer) -> None:
 def build_index(
     sources: Annotated[
         list[str],
-        typer.Argument(help="Folder, image, *.parquet (image column), *.tar, or a quoted glob."),
+        typer.Argument(
+            help="Folder, image, *.parquet (image column), *.tar, a list of paths (*.csv, *.tsv, "
+            "*.jsonl, *.txt, *.parquet), or a quoted glob."
+        ),
     ],
     workspace: Workspace = Path("workspace"),
     embedder: Annotated[
@@ -113,6 +116,7 @@ def _as_source(card: str) -> Any:
 def _plan(catalog: Catalog, todo: list[Partition], network: Embedder) -> dict[str, Any]:
     """Measure on the first images what the rest will take."""
     from index.decoded import decode_partition
+    from index.decoding import Decoder
     from index.neighbours import FACTORY
 
     images = sum(part.count for part in todo)
@@ -127,7 +131,7 @@ def _plan(catalog: Catalog, todo: list[Partition], network: Embedder) -> dict[st
     }
     if todo:
         began = time.monotonic()
-        decoded = decode_partition(todo[0], network.view)
+        decoded = decode_partition(todo[0], Decoder(network.view))
         middle = time.monotonic()
         if len(decoded.pixels):
             network(decoded.pixels[:_PROBE_IMAGES])

@@ -8,9 +8,10 @@ import stat
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from index.errors import DataError
-from index.sources.base import Item, Partition, fingerprint, partition_key
+from index.sources.base import Item, Partition, SourceOptions, fingerprint, partition_key
 
 KIND = "files"
 SUFFIXES = frozenset(
@@ -24,12 +25,12 @@ _CUT_ONE_IN = 256
 Entry = tuple[str, int, int]
 
 
-def matches(path: Path) -> bool:
+def matches(path: Path, options: SourceOptions) -> bool:
     """Accept any folder, and a file with the suffix of an image."""
     return path.is_dir() or path.suffix.lower() in SUFFIXES
 
 
-def partitions(path: Path) -> Iterator[Partition]:
+def partitions(path: Path, options: SourceOptions) -> Iterator[Partition]:
     """Cut a tree into partitions of about 256 files, in the order of their paths.
 
     A partition ends where the hash of a file's name says so, not at a count: a file added to
@@ -37,12 +38,8 @@ def partitions(path: Path) -> Iterator[Partition]:
     """
     chunk: list[Entry] = []
     for file in _walk(path):
-        try:
-            chunk.append(fingerprint(file))
-        except OSError:
-            chunk.append((str(file), -1, 0))
-        cut = zlib.crc32(os.fsencode(file.name)) % _CUT_ONE_IN == 0
-        if cut or len(chunk) == _MOST_FILES:
+        chunk.append(listed(file))
+        if ends_partition(file.name, len(chunk)):
             yield _partition(path, chunk)
             chunk = []
     if chunk:
@@ -52,19 +49,34 @@ def partitions(path: Path) -> Iterator[Partition]:
 def read(partition: Partition) -> Iterator[Item]:
     """Read each file; a file that cannot be read is an item with an error."""
     for name, size, _ in partition.entries:
-        uri = os.fsencode(name).decode("utf-8", "backslashreplace")
-        if uri != name:
-            yield Item(uri, uri, 0, 0, error="file name is not UTF-8: rename it")
-            continue
-        if size > MAX_BYTES:
-            yield Item(uri, name, 0, size, error=f"too large: {size} bytes > {MAX_BYTES}")
-            continue
-        try:
-            data = _content(Path(name))
-        except OSError as error:
-            yield Item(uri, name, 0, 0, error=f"cannot be read: {error.strerror}")
-            continue
-        yield Item(uri, name, 0, len(data), data)
+        yield read_file(name, size, {})
+
+
+def read_file(name: str, size: int, metadata: dict[str, Any]) -> Item:
+    """Read one file, of `size` bytes when it was listed; why it cannot be read is in the item."""
+    uri = os.fsencode(name).decode("utf-8", "backslashreplace")
+    if uri != name:
+        return Item(uri, uri, 0, 0, error="file name is not UTF-8: rename it")
+    if size > MAX_BYTES:
+        return Item(uri, name, 0, size, error=f"too large: {size} bytes > {MAX_BYTES}")
+    try:
+        data = _content(Path(name))
+    except OSError as error:
+        return Item(uri, name, 0, 0, error=f"cannot be read: {error.strerror}")
+    return Item(uri, name, 0, len(data), data, metadata=metadata)
+
+
+def listed(file: Path) -> Entry:
+    """Return a file's path, size, and modification time; size -1 where it cannot be looked at."""
+    try:
+        return fingerprint(file)
+    except OSError:
+        return (str(file), -1, 0)
+
+
+def ends_partition(name: str, count: int) -> bool:
+    """Tell whether the file of this name is the last of its partition, which has `count` by now."""
+    return zlib.crc32(os.fsencode(name)) % _CUT_ONE_IN == 0 or count == _MOST_FILES
 
 
 def _content(path: Path) -> bytes:
@@ -73,7 +85,7 @@ def _content(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def fetch(container: str, places: Sequence[tuple[int, int]]) -> Iterator[bytes]:
+def fetch(container: str, places: Sequence[tuple[int, int]], _: str = "") -> Iterator[bytes]:
     """Read a file again, or the byte ranges `places` of it."""
     try:
         with open(container, "rb") as file:

@@ -11,7 +11,7 @@ from typing import Any
 
 from index.errors import DataError
 from index.sources import files
-from index.sources.base import Item, Partition, fingerprint, partition_key
+from index.sources.base import Item, Partition, SourceOptions, fingerprint, partition_key
 
 KIND = "tar"
 _MOST_SIDECAR_BYTES = 1024 * 1024
@@ -24,12 +24,12 @@ _DAMAGE = (tarfile.TarError, ValueError, OverflowError, MemoryError, OSError)
 Entry = tuple[str, int, int, tuple[tuple[str, int, int], ...], str]
 
 
-def matches(path: Path) -> bool:
+def matches(path: Path, options: SourceOptions) -> bool:
     """Accept uncompressed tars; their members can be read again without extraction."""
     return path.suffix.lower() == ".tar"
 
 
-def partitions(path: Path) -> Iterator[Partition]:
+def partitions(path: Path, options: SourceOptions) -> Iterator[Partition]:
     """List a shard's headers once and cut its image members into partitions."""
     stamp = fingerprint(path)
     entries = _entries(path)
@@ -54,7 +54,7 @@ def read(partition: Partition) -> Iterator[Item]:
             yield Item(uri, partition.container, offset, length, data, metadata=metadata)
 
 
-def fetch(container: str, places: Sequence[tuple[int, int]]) -> Iterator[bytes]:
+def fetch(container: str, places: Sequence[tuple[int, int]], _: str = "") -> Iterator[bytes]:
     """Read members again by offset and length: a tar is a file of byte ranges."""
     return files.fetch(container, places)
 
