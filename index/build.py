@@ -65,7 +65,8 @@ def build_index(
     progress = progress or Silent()
     workers = default_workers() if workers is None else workers
     catalog = Catalog(workspace)
-    quarantine = Quarantine(decoder(embedder.view), image_limit_s)
+    options = options or SourceOptions()
+    quarantine = Quarantine(decoder(embedder.view, options.formats), image_limit_s)
     lock = workspace / ".build.lock"
     with locked(lock, f"another build-index works in {workspace}"):
         todo = todo_partitions(catalog, source_names, embedder.key, options)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from index.decoding import FORMATS
 from index.errors import DataError, UsageError
 from index.sources import files, lists, parquet, tar
 from index.sources.base import Item, Partition, SourceKind, SourceOptions, metadata_json
@@ -41,7 +43,10 @@ def partitions(sources: Sequence[str], options: SourceOptions | None = None) -> 
     options = options or SourceOptions()
     for source in sources:
         for path in _expand(source):
-            yield from _KINDS[_kind_of(path, options)].partitions(path, options)
+            for part in _KINDS[_kind_of(path, options)].partitions(path, options):
+                # Other formats are other results: what is done with some is not done with all.
+                few = "" if options.formats == FORMATS else ":" + ",".join(options.formats)
+                yield replace(part, key=part.key + few)
 
 
 def check(sources: Sequence[str], options: SourceOptions | None = None) -> None:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from index.decoding import FORMATS
+
 
 @dataclass(frozen=True)
 class Item:
@@ -37,9 +39,10 @@ class Partition:
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """What a person may say about the sources of a build."""
+    """What a person may say about the sources of a build: a column of Parquet files, formats."""
 
     image_column: str | None = None
+    formats: tuple[str, ...] = FORMATS
 
 
 @dataclass(frozen=True)

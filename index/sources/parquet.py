@@ -125,6 +125,16 @@ def image_expression(columns: Sequence[tuple[str, Any]], named: str = "") -> str
     return ""
 
 
+def select(path: Path, where: str, parameters: Sequence[Any]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a file that fulfil a SQL condition, a bounded number at a time."""
+    with duckdb.connect() as connection:
+        query = f"FROM {FILE} WHERE {where}"
+        cursor = connection.execute(query, [file_pattern(path), *parameters])
+        names = [column[0] for column in cursor.description]
+        while rows := cursor.fetchmany(64):
+            yield from (dict(zip(names, row, strict=True)) for row in rows)
+
+
 def file_pattern(path: str | Path) -> str:
     """Read this very file: to DuckDB, `a[1].parquet` is a pattern that `a1.parquet` matches."""
     return glob.escape(str(path))
