@@ -31,7 +31,7 @@ def build_index(
         list[str],
         typer.Argument(
             help="Folder, image, *.parquet (image column), *.tar, a list of paths (*.csv, *.tsv, "
-            "*.jsonl, *.txt, *.parquet), or a quoted glob."
+            "*.jsonl, *.txt, *.parquet), or a quoted glob; also as a URL: s3://, https://, ..."
         ),
     ],
     workspace: Workspace = Path("workspace"),

@@ -7,11 +7,13 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from index.decoding import FORMATS
 from index.errors import DataError, UsageError
 from index.sources import files, lists, parquet, tar
 from index.sources.base import Item, Partition, SourceKind, SourceOptions, metadata_json
+from index.sources.places import Place, Url, is_url
 
 __all__ = [
     "Item",
@@ -24,6 +26,7 @@ __all__ = [
     "read",
 ]
 
+Found = TypeVar("Found")
 _KNOWN = "a folder, image, .parquet, .tar, a list of paths (.csv, .tsv, .jsonl, .txt), or a glob"
 # A Parquet file without images is a list of paths where it has such a column.
 _KINDS: dict[str, SourceKind] = {
@@ -43,7 +46,8 @@ def partitions(sources: Sequence[str], options: SourceOptions | None = None) -> 
     options = options or SourceOptions()
     for source in sources:
         for path in _expand(source):
-            for part in _KINDS[_kind_of(path, options)].partitions(path, options):
+            found = _KINDS[_kind_of(path, options)].partitions(path, options)
+            for part in _reached(str(path), found):
                 # Other formats are other results: what is done with some is not done with all.
                 few = "" if options.formats == FORMATS else ":" + ",".join(options.formats)
                 yield replace(part, key=part.key + few)
@@ -64,7 +68,8 @@ def check(sources: Sequence[str], options: SourceOptions | None = None) -> None:
 
 def read(partition: Partition) -> Iterator[Item]:
     """Read the bytes of every image of a partition, in order."""
-    return _KINDS[partition.kind.partition(":")[0]].read(partition)
+    found = _KINDS[partition.kind.partition(":")[0]].read(partition)
+    return _reached(partition.container, found)
 
 
 def fetch(kind: str, container: str, places: Sequence[tuple[int, int]]) -> Iterator[bytes]:
@@ -77,7 +82,21 @@ def fetch(kind: str, container: str, places: Sequence[tuple[int, int]]) -> Itera
     return _KINDS[name].fetch(container, places, argument)
 
 
-def _expand(source: str) -> list[Path]:
+def _reached(container: str, found: Iterator[Found]) -> Iterator[Found]:
+    """A network that fails says nothing about the images: it ends the build, not their chances."""
+    try:
+        yield from found
+    except OSError as error:
+        if not is_url(container):
+            raise
+        raise DataError(
+            f"cannot read {container} ({error.strerror}): run the same command again"
+        ) from error
+
+
+def _expand(source: str) -> Sequence[Place]:
+    if is_url(source):
+        return _expand_url(Url(source))
     path = Path(source).expanduser()
     if path.exists():
         return [path.absolute()]
@@ -87,10 +106,24 @@ def _expand(source: str) -> list[Path]:
     return [Path(name).absolute() for name in found]
 
 
-def _kind_of(path: Path, options: SourceOptions) -> str:
-    if os.fsencode(path).decode("utf-8", "replace") != str(path):
+def _expand_url(url: Url) -> Sequence[Url]:
+    try:
+        found = (
+            url.matching() if "*" in str(url) else [url] if url.is_dir() or url.is_file() else []
+        )
+    except OSError as error:
+        raise DataError(f"cannot open {url} ({error.strerror}): try again") from error
+    if not found:
+        raise DataError(f"no such source: {url} ({_KNOWN}; of HTTP, a folder ends in /)")
+    return found
+
+
+def _kind_of(path: Place, options: SourceOptions) -> str:
+    if os.fsencode(str(path)).decode("utf-8", "replace") != str(path):
         raise DataError(f"the path of a source is not UTF-8: {ascii(str(path))}; rename it")
-    if not (path.is_dir() or path.is_file()):  # a pipe or device would be read for ever
+    if isinstance(path, Path) and not (
+        path.is_dir() or path.is_file()
+    ):  # a pipe or device would be read for ever
         raise DataError(f"neither a folder nor a regular file: {path}")
     for name, kind in _KINDS.items():
         if kind.matches(path, options):

@@ -7,10 +7,10 @@ import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from index.decoding import FORMATS
+from index.sources.places import Place, Url
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class SourceKind:
     a colon: it is the last argument of `fetch`, and empty where nothing stands there.
     """
 
-    matches: Callable[[Path, SourceOptions], bool]
-    partitions: Callable[[Path, SourceOptions], Iterator[Partition]]
+    matches: Callable[[Place, SourceOptions], bool]
+    partitions: Callable[[Place, SourceOptions], Iterator[Partition]]
     read: Callable[[Partition], Iterator[Item]]
     fetch: Callable[[str, Sequence[tuple[int, int]], str], Iterator[bytes]]
 
@@ -64,8 +64,10 @@ def partition_key(*facts: object) -> str:
     return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:32]
 
 
-def fingerprint(path: Path) -> tuple[str, int, int]:
+def fingerprint(path: Place) -> tuple[str, int, int | str]:
     """Return (path, size, modification time in ns): changes when a shard is rewritten."""
+    if isinstance(path, Url):
+        return path.facts()
     stat = path.stat()
     return str(path), stat.st_size, stat.st_mtime_ns
 

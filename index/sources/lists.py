@@ -7,7 +7,6 @@ import json
 import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -16,6 +15,7 @@ from index.catalog import literal
 from index.errors import DataError
 from index.sources import files, parquet
 from index.sources.base import Item, Partition, SourceOptions, partition_key, plain, travels
+from index.sources.places import Place, Url, is_url, place, said_by, tables
 
 KIND = "list"
 # In this order: a list with paths and urls is read from the paths.
@@ -30,11 +30,11 @@ _ROWS_AT_ONCE = 512
 
 # One listed image: its path, size and modification time, what stands beside it, and the reason
 # why it is no path, if any.
-Entry = tuple[str, int, int, dict[str, Any], str]
+Entry = tuple[str, int, int | str, dict[str, Any], str]
 Fields = Mapping[str, Any] | str  # a row, or why it is none
 
 
-def matches(path: Path, options: SourceOptions) -> bool:
+def matches(path: Place, options: SourceOptions) -> bool:
     """Accept the suffix of a text list, and a Parquet file with paths in place of images."""
     suffix = path.suffix.lower()
     if suffix in _TEXT_SUFFIXES:
@@ -51,17 +51,17 @@ def matches(path: Path, options: SourceOptions) -> bool:
     return not parquet.image_expression(columns) and _path_column(names) is not None
 
 
-def partitions(path: Path, options: SourceOptions) -> Iterator[Partition]:
+def partitions(path: Place, options: SourceOptions) -> Iterator[Partition]:
     """Cut a list into partitions of about 256 rows, where the hash of a file's name says so.
 
-    Like a folder's, a partition's key holds the size and time of every file, and a row that is
-    added changes one partition only. Its rows travel compressed, some 40 bytes each.
+    Like a folder's, a partition's key holds the size and time of every local file, and a row that
+    is added changes one partition only. Its rows travel compressed, some 40 bytes each.
     """
     chunk: list[Entry] = []
     for number, fields in enumerate(_rows(path)):
         entry = _entry(path, number, fields)
         chunk.append(entry)
-        if files.ends_partition(Path(entry[0]).name, len(chunk)):
+        if files.ends_partition(place(entry[0]).name, len(chunk)):
             yield _partition(path, chunk)
             chunk = []
     if chunk:
@@ -82,22 +82,25 @@ def fetch(container: str, places: Sequence[tuple[int, int]], _: str = "") -> Ite
     return files.fetch(container, places)
 
 
-def _entry(source: Path, number: int, fields: Fields) -> Entry:
-    place = f"{source}#{number}"
+def _entry(source: Place, number: int, fields: Fields) -> Entry:
+    row = f"{source}#{number}"
     if isinstance(fields, str):
-        return place, 0, 0, {}, fields
+        return row, 0, 0, {}, fields
     column = _path_column(list(fields))
     value = fields[column] if column is not None else None
     if not isinstance(value, str) or not value.strip():
-        return place, 0, 0, {}, "no path in this row"
+        return row, 0, 0, {}, "no path in this row"
     if not _may_be_path(value):
-        return place, 0, 0, {}, "no path can hold these characters"
+        return row, 0, 0, {}, "no path can hold these characters"
     metadata = {
         name: part
         for name, part in fields.items()
         if name != column and part != "" and travels(part)
     }
-    return *files.listed(source.parent / value.strip()), plain(metadata), ""
+    where = place(value.strip()) if is_url(value.strip()) else source.parent / value.strip()
+    if isinstance(where, Url):  # asking for each would take longer than reading it
+        return str(where), -1, "", plain(metadata), ""
+    return *files.listed(where), plain(metadata), ""
 
 
 def _may_be_path(value: str) -> bool:
@@ -107,7 +110,7 @@ def _may_be_path(value: str) -> bool:
         return False
 
 
-def _partition(source: Path, chunk: list[Entry]) -> Partition:
+def _partition(source: Place, chunk: list[Entry]) -> Partition:
     text = json.dumps(chunk, default=str)
     packed = zlib.compress(text.encode())
     return Partition(partition_key(KIND, text), KIND, str(source), (packed,), len(chunk))
@@ -118,7 +121,7 @@ def _path_column(names: Sequence[str]) -> str | None:
     return next((lowered[known] for known in PATH_COLUMNS if known in lowered), None)
 
 
-def _rows(path: Path) -> Iterator[Fields]:
+def _rows(path: Place) -> Iterator[Fields]:
     match path.suffix.lower():
         case ".txt":
             return ({"path": line} for _, line in _lines(path))
@@ -127,10 +130,10 @@ def _rows(path: Path) -> Iterator[Fields]:
         case ".csv" | ".tsv":
             return _csv_rows(path)
         case _:
-            return _query_rows(path, parquet.FILE, [parquet.file_pattern(path)])
+            return _query_rows(path, parquet.FILE)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
+def _lines(path: Place) -> Iterator[tuple[int, str]]:
     """Yield the lines that are not blank, with their number from 0."""
     number = 0
     with path.open("rb") as file:
@@ -144,7 +147,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
             number += 1
 
 
-def _json_rows(path: Path) -> Iterator[Fields]:
+def _json_rows(path: Place) -> Iterator[Fields]:
     any_path = False
     for _, line in _lines(path):
         try:
@@ -161,7 +164,7 @@ def _json_rows(path: Path) -> Iterator[Fields]:
         yield fields
 
 
-def _csv_rows(path: Path) -> Iterator[Fields]:
+def _csv_rows(path: Place) -> Iterator[Fields]:
     _, header = next(_lines(path), (0, ""))
     delimiters = "\t" if path.suffix.lower() == ".tsv" else _DELIMITERS
     for delimiter in delimiters:
@@ -177,24 +180,24 @@ def _csv_rows(path: Path) -> Iterator[Fields]:
         "read_csv(?, auto_detect = false, header = true, parallel = false, null_padding = true, "
         f"delim = ?, quote = '\"', escape = '\"', columns = {{{columns}}})"
     )
-    return _query_rows(path, table, [parquet.file_pattern(path), delimiter])
+    return _query_rows(path, table, delimiter)
 
 
-def _query_rows(path: Path, table: str, parameters: list[Any]) -> Iterator[Fields]:
-    with duckdb.connect() as connection:
+def _query_rows(path: Place, table: str, *parameters: str) -> Iterator[Fields]:
+    with tables(path) as (connection, file):
         connection.execute("SET threads = 1")  # the order of the rows, in bounded memory
         try:
-            cursor = connection.execute(f"FROM {table}", parameters)
+            cursor = connection.execute(f"FROM {table}", [file, *parameters])
             names = [column[0] for column in cursor.description]
             while rows := cursor.fetchmany(_ROWS_AT_ONCE):
                 for row in rows:
                     yield dict(zip(names, row, strict=True))
         except duckdb.Error as error:
-            said = " ".join(str(error).split())[:120]
+            said = said_by(error)[:120]
             raise DataError(f"not a readable list of paths: {path} ({said}); mend it") from error
 
 
-def _no_paths(path: Path, names: Sequence[str]) -> DataError:
+def _no_paths(path: Place, names: Sequence[str]) -> DataError:
     has = ", ".join(names)[:200] or "empty"
     known = ", ".join(PATH_COLUMNS)
     return DataError(f"{path} has no column of paths ({has}): name it one of {known}")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import glob
+import errno
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -20,6 +19,7 @@ from index.sources.base import (
     partition_key,
     travels,
 )
+from index.sources.places import Place, not_fetched, place, said_by, tables
 
 KIND = "parquet"
 SUFFIXES = (".parquet", ".pq")
@@ -30,12 +30,12 @@ _NUMBERED = "read_parquet(?, hive_partitioning = false, file_row_number = true)"
 _IMAGE_COLUMNS = ("image", "img", "jpg", "png", "bytes", "image_bytes", "data")
 
 
-def matches(path: Path, options: SourceOptions) -> bool:
+def matches(path: Place, options: SourceOptions) -> bool:
     """Accept *.parquet."""
     return path.suffix.lower() in SUFFIXES
 
 
-def partitions(path: Path, options: SourceOptions) -> Iterator[Partition]:
+def partitions(path: Place, options: SourceOptions) -> Iterator[Partition]:
     """Cut a file into ranges of rows; an image column that was named is part of their kind."""
     rows = _row_count(path)
     stamp = fingerprint(path)
@@ -52,12 +52,12 @@ def read(partition: Partition) -> Iterator[Item]:
     start, stop, image = partition.entries
     path = partition.container
     try:
-        with duckdb.connect() as connection:
+        with tables(place(path)) as (connection, file):
             cursor = connection.execute(
                 f"SELECT {image} AS kdcurate_image, * EXCLUDE (file_row_number), file_row_number "
                 f"FROM {_NUMBERED} "
                 "WHERE file_row_number >= ? AND file_row_number < ? ORDER BY file_row_number",
-                [file_pattern(path), start, stop],
+                [file, start, stop],
             )
             names = [column[0] for column in cursor.description]
             while rows := cursor.fetchmany(64):
@@ -65,7 +65,9 @@ def read(partition: Partition) -> Iterator[Item]:
                     yield _item(path, names, row)
                 start = rows[-1][-1] + 1
     except duckdb.Error as error:  # a damaged page; what stands before it is whole
-        reason = f"damaged Parquet: {' '.join(str(error).split())}"[:200]
+        if not_fetched(error):
+            raise OSError(errno.EIO, "it cannot be fetched", path) from error
+        reason = f"damaged Parquet: {said_by(error)}"[:200]
         for row_number in range(start, stop):
             yield Item(f"{path}#{row_number}", path, row_number, 0, error=reason)
 
@@ -73,14 +75,14 @@ def read(partition: Partition) -> Iterator[Item]:
 def fetch(container: str, places: Sequence[tuple[int, int]], column: str = "") -> Iterator[bytes]:
     """Read rows again by number, in ascending order of position."""
     positions = [position for position, _ in places]
-    image = image_column(Path(container), column)
-    with duckdb.connect() as connection:
+    image = image_column(place(container), column)
+    with tables(place(container)) as (connection, file):
         try:
             rows = connection.execute(
                 f"SELECT file_row_number, {image} FROM {_NUMBERED} "
                 "WHERE file_row_number BETWEEN ? AND ? "
                 "AND file_row_number IN (SELECT unnest(?))",  # not the rows that lie between
-                [file_pattern(container), min(positions), max(positions), positions],
+                [file, min(positions), max(positions), positions],
             ).fetchall()
         except duckdb.Error as error:
             raise DataError(f"cannot read rows of {container}: {files.REMEDY}") from error
@@ -91,7 +93,7 @@ def fetch(container: str, places: Sequence[tuple[int, int]], column: str = "") -
         yield found[position] or b""
 
 
-def image_column(path: Path, named: str = "") -> str:
+def image_column(path: Place, named: str = "") -> str:
     """Return the SQL expression that yields a row's image bytes, from the column `named` if any.
 
     Raises:
@@ -125,39 +127,34 @@ def image_expression(columns: Sequence[tuple[str, Any]], named: str = "") -> str
     return ""
 
 
-def select(path: Path, where: str, parameters: Sequence[Any]) -> Iterator[dict[str, Any]]:
+def select(path: Place, where: str, parameters: Sequence[Any]) -> Iterator[dict[str, Any]]:
     """Yield the rows of a file that fulfil a SQL condition, a bounded number at a time."""
-    with duckdb.connect() as connection:
+    with tables(path) as (connection, file):
         query = f"FROM {FILE} WHERE {where}"
-        cursor = connection.execute(query, [file_pattern(path), *parameters])
+        cursor = connection.execute(query, [file, *parameters])
         names = [column[0] for column in cursor.description]
         while rows := cursor.fetchmany(64):
             yield from (dict(zip(names, row, strict=True)) for row in rows)
 
 
-def file_pattern(path: str | Path) -> str:
-    """Read this very file: to DuckDB, `a[1].parquet` is a pattern that `a1.parquet` matches."""
-    return glob.escape(str(path))
-
-
-def schema(path: Path) -> list[tuple[str, Any]]:
+def schema(path: Place) -> list[tuple[str, Any]]:
     """Return the (name, DuckDB type) of each column.
 
     Raises:
         DataError: the file is not Parquet.
     """
-    with duckdb.connect() as connection:
+    with tables(path) as (connection, file):
         try:
-            relation = connection.sql(f"FROM {FILE}", params=[file_pattern(path)])
+            relation = connection.sql(f"FROM {FILE}", params=[file])
             return list(zip(relation.columns, relation.types, strict=True))
         except duckdb.Error as error:
             raise DataError(f"not a readable Parquet file: {path}; mend or remove it") from error
 
 
-def _row_count(path: Path) -> int:
-    with duckdb.connect() as connection:
+def _row_count(path: Place) -> int:
+    with tables(path) as (connection, file):
         try:
-            row = one(connection, f"SELECT count(*) FROM {FILE}", [file_pattern(path)])
+            row = one(connection, f"SELECT count(*) FROM {FILE}", [file])
         except duckdb.Error as error:
             raise DataError(f"not a readable Parquet file: {path}; mend or remove it") from error
     return int(row[0]) if row else 0

@@ -6,7 +6,7 @@ import json
 import os
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 import duckdb
@@ -21,6 +21,7 @@ from index.sources.base import (
     partition_key,
     travels,
 )
+from index.sources.places import Place, place
 
 KIND = "tar"
 _MOST_SIDECAR_BYTES = 1024 * 1024
@@ -33,12 +34,12 @@ _DAMAGE = (tarfile.TarError, ValueError, OverflowError, MemoryError, OSError)
 Entry = tuple[str, str, int, int, tuple[tuple[str, int, int], ...], str]
 
 
-def matches(path: Path, options: SourceOptions) -> bool:
+def matches(path: Place, options: SourceOptions) -> bool:
     """Accept uncompressed tars; their members can be read again without extraction."""
     return path.suffix.lower() == ".tar"
 
 
-def partitions(path: Path, options: SourceOptions) -> Iterator[Partition]:
+def partitions(path: Place, options: SourceOptions) -> Iterator[Partition]:
     """List a shard's headers once and cut its image members into partitions."""
     stamp = [fingerprint(file) for file in (path, path.with_suffix(".parquet")) if file.is_file()]
     entries = _entries(path)
@@ -53,8 +54,8 @@ def read(partition: Partition) -> Iterator[Item]:
     That is its row in the Parquet file beside the shard, as img2dataset writes it, and the `.json`
     and `.txt` members of the shard itself, which go before.
     """
-    table = _beside(Path(partition.container), {entry[1] for entry in partition.entries})
-    with open(partition.container, "rb") as shard:
+    table = _beside(place(partition.container), {entry[1] for entry in partition.entries})
+    with place(partition.container).open("rb") as shard:
         for name, key, offset, length, sidecars, reason in partition.entries:
             uri = f"{partition.container}#{name}"
             if reason or length > files.MAX_BYTES:
@@ -73,12 +74,12 @@ def fetch(container: str, places: Sequence[tuple[int, int]], _: str = "") -> Ite
     return files.fetch(container, places)
 
 
-def _entries(path: Path) -> list[Entry]:
+def _entries(path: Place) -> list[Entry]:
     images: dict[str, tuple[str, int, int, str]] = {}
     sidecars: dict[str, list[tuple[str, int, int]]] = {}
     damage = None
     try:
-        with tarfile.open(path, "r:") as shard:
+        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as shard:
             try:
                 for member in shard:
                     if member.size < 0:  # tarfile would step back and list it again, for ever
@@ -116,7 +117,7 @@ def _list_member(
         sidecars.setdefault(key, []).append(place)
 
 
-def _unread(path: Path, offset: int) -> str | None:
+def _unread(path: Place, offset: int) -> str | None:
     """Tarfile ends without a word at a damaged header; the true end is zeros or nothing."""
     with path.open("rb") as file:
         header = _range(file, offset, tarfile.BLOCKSIZE)
@@ -139,7 +140,7 @@ def _metadata(shard: Any, sidecars: Sequence[tuple[str, int, int]]) -> dict[str,
     return metadata
 
 
-def _beside(path: Path, keys: set[str]) -> Callable[[str], dict[str, Any]]:
+def _beside(path: Place, keys: set[str]) -> Callable[[str], dict[str, Any]]:
     """Look these keys up in the Parquet file beside a shard; {} where it has no such row."""
     table = path.with_suffix(".parquet")
     rows: dict[str, dict[str, Any]] = {}
