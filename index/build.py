@@ -12,13 +12,15 @@ from index import sources
 from index.catalog import Catalog, one
 from index.commit import Batch, PendingCommits
 from index.decoded import DecodedPartition, decode_partition
+from index.decoding import Decoder
 from index.embedder import Embedder
 from index.errors import CatalogBusyError, NothingSelectedError
 from index.files import locked, remove_leftovers
 from index.neighbours import update_index
 from index.parts import next_number, write_part
 from index.progress import Progress, Silent
-from index.sources import Partition
+from index.quarantine import IMAGE_LIMIT_S, Quarantine
+from index.sources import Partition, SourceOptions
 from index.workers import default_workers, ordered_map
 
 ROWS_A_PART = 8192
@@ -41,11 +43,17 @@ def build_index(
     source_names: Sequence[str],
     embedder: Embedder,
     *,
+    options: SourceOptions | None = None,
     workers: int | None = None,
     rows_a_part: int = ROWS_A_PART,
     progress: Progress | None = None,
+    decoder: type[Decoder] = Decoder,
+    image_limit_s: float = IMAGE_LIMIT_S,
 ) -> Summary:
     """Decode, embed, catalogue, and index every image of the sources that is not yet done.
+
+    An image that crashes its decoder, or keeps it longer than `image_limit_s` seconds, ends as a
+    failure; with `workers` 0 there is no process that could be lost in place of this one.
 
     Memory is bounded by `rows_a_part` vectors and a few partitions of pixels. What a killed run
     had committed stays; the rest is done by the next.
@@ -57,18 +65,23 @@ def build_index(
     progress = progress or Silent()
     workers = default_workers() if workers is None else workers
     catalog = Catalog(workspace)
+    options = options or SourceOptions()
+    quarantine = Quarantine(decoder(embedder.view, options.formats), image_limit_s)
     lock = workspace / ".build.lock"
     with locked(lock, f"another build-index works in {workspace}"):
-        todo = todo_partitions(catalog, source_names, embedder.key)
+        todo = todo_partitions(catalog, source_names, embedder.key, options)
         before = _image_count(catalog)
         remove_leftovers(workspace / "vectors" / embedder.key)
-        _embed(catalog, todo, embedder, workers, rows_a_part, progress)
+        _embed(catalog, todo, embedder, quarantine, workers, rows_a_part, progress)
         factory = update_index(catalog, embedder.key, embedder.dim, progress)
         return _summary(catalog, embedder.key, before, factory)
 
 
 def todo_partitions(
-    catalog: Catalog, source_names: Sequence[str], embedder: str
+    catalog: Catalog,
+    source_names: Sequence[str],
+    embedder: str,
+    options: SourceOptions | None = None,
 ) -> list[Partition]:
     """List the partitions of the sources that this embedder has not done yet.
 
@@ -80,7 +93,8 @@ def todo_partitions(
         query = "SELECT key FROM partitions WHERE embedder = ?"
         with catalog.read() as connection:
             done = {key for (key,) in connection.execute(query, [embedder]).fetchall()}
-    listed = {part.key: part for part in sources.partitions(source_names)}  # a source named twice
+    # A source may be named twice.
+    listed = {part.key: part for part in sources.partitions(source_names, options)}
     if not listed:
         raise NothingSelectedError(f"no images in {', '.join(source_names)}: nothing to build")
     return [part for key, part in listed.items() if key not in done]
@@ -90,17 +104,18 @@ def _embed(
     catalog: Catalog,
     todo: list[Partition],
     embedder: Embedder,
+    quarantine: Quarantine,
     workers: int,
     rows_a_part: int,
     progress: Progress,
 ) -> None:
     pending = PendingCommits(catalog, embedder.key, progress)
     batch = Batch()
-    decode_one = partial(decode_partition, view=embedder.view)
+    decode_one = partial(decode_partition, decoder=quarantine.decoder)
     total = sum(part.count for part in todo)
     number = _next_part(catalog, embedder.key)
     with progress.step("Embedding", total, "images") as advance:
-        for decoded in ordered_map(decode_one, todo, workers if len(todo) > 1 else 0):
+        for decoded in ordered_map(decode_one, todo, min(workers, len(todo)), quarantine):
             fresh = _fresh(catalog, embedder.key, decoded, batch.ids | pending.ids)
             if fresh:
                 ids = [decoded.images[i]["id"] for i in fresh]

@@ -123,11 +123,24 @@ def _commit(connection: duckdb.DuckDBPyConnection, batch: Batch, embedder: str) 
     if batch.part is not None:
         record_part(connection, batch.part)
         _insert_vectors(connection, batch, batch.part.part, embedder)
+    _forget_other_formats(connection, [row["key"] for row in batch.partitions], embedder)
     insert(connection, "partitions", {**_columns(batch.partitions), "embedder": embedder})
 
 
 def _delete_uris(connection: duckdb.DuckDBPyConnection, table: str, uris: list[str]) -> None:
     connection.execute(f"DELETE FROM {table} WHERE uri IN (SELECT unnest(?))", [uris])
+
+
+def _forget_other_formats(
+    connection: duckdb.DuckDBPyConnection, keys: list[str], embedder: str
+) -> None:
+    """A slice that was done with other formats has the results of these now."""
+    slices = [key.partition(":")[0] for key in keys]
+    connection.execute(
+        "DELETE FROM partitions WHERE embedder = ? "
+        "AND split_part(key, ':', 1) IN (SELECT unnest(?))",
+        [embedder, slices],
+    )
 
 
 def _insert_new_images(connection: duckdb.DuckDBPyConnection, batch: Batch) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from index import sources
-from index.decoding import DecodeError, Pixels, View, decode
+from index.decoding import Decoded, DecodeError, Decoder, Pixels
 from index.ids import content_sha256, image_id
-from index.sources import Partition
+from index.sources import Item, Partition
 
 
 @dataclass(frozen=True)
@@ -24,35 +26,80 @@ class DecodedPartition:
     pixels: Pixels = field(default_factory=lambda: np.empty((0, 0, 0, 3), np.uint8))
 
 
-def decode_partition(partition: Partition, view: View) -> DecodedPartition:
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one item, whose bytes are gone by now: an image, or the reason why not.
+
+    `image` is None also where the same content was decoded just before.
+    """
+
+    item: Item
+    sha256: bytes = b""
+    bytes: int = 0
+    image: Decoded | None = None
+    reason: str = ""
+
+
+def decode_partition(partition: Partition, decoder: Decoder) -> DecodedPartition:
     """Read and decode a partition; runs in a worker process.
 
     A content that occurs twice is decoded once; what cannot be decoded is a failure.
     """
+    return gather(partition, decoder, outcomes(partition, decoder))
+
+
+def outcomes(
+    partition: Partition,
+    decoder: Decoder,
+    start: int = 0,
+    guilty: Mapping[bytes, str] | None = None,
+    announce: Callable[[Outcome], object] = lambda _: None,
+) -> Iterator[Outcome]:
+    """Decode the items of a partition from number `start` on.
+
+    Args:
+        guilty: contents, by SHA-256, that are not to be decoded, and why.
+        announce: called with the outcome that is still open before an image is decoded.
+    """
+    seen = dict(guilty or {})  # why a content did not decode; empty where it did
+    for item in islice(sources.read(partition), start, None):
+        bare = replace(item, data=b"")
+        if item.error:
+            yield Outcome(bare, reason=item.error)
+            continue
+        sha256, size = content_sha256(item.data), len(item.data)
+        image = None
+        if sha256 not in seen:
+            announce(Outcome(bare, sha256, size))
+            try:
+                image = decoder(item.data)
+                seen[sha256] = ""
+            except DecodeError as error:
+                seen[sha256] = str(error)
+        yield Outcome(bare, sha256, size, image, seen[sha256])
+
+
+def unread(partition: Partition, reason: str, done: int) -> Outcome:
+    """Return the failure that stands for everything behind the first `done` items."""
+    place = f"{partition.container}#{partition.key[:8]}+{done}"
+    return Outcome(Item(place, partition.container, 0, 0), reason=reason)
+
+
+def gather(partition: Partition, decoder: Decoder, found: Iterable[Outcome]) -> DecodedPartition:
+    """Put the outcomes of a partition together, in their order."""
     decoded = DecodedPartition(partition)
     pixels: list[Pixels] = []
-    seen: dict[int, str] = {}  # why a content did not decode; empty where it did
-    for item in sources.read(partition):
-        sha256 = content_sha256(item.data)
-        key = image_id(sha256)
+    have: set[int] = set()
+    for outcome in found:
+        item, key = outcome.item, image_id(outcome.sha256)
         place = {"uri": item.uri, "container": item.container}
-        if reason := item.error or seen.get(key):
-            decoded.failures.append({**place, "reason": reason})
+        if outcome.reason:
+            decoded.failures.append({**place, "reason": outcome.reason})
             continue
-        if key not in seen:
-            try:
-                image = decode(item.data, view, hashed=True)
-            except DecodeError as error:
-                decoded.failures.append({**place, "reason": str(error)})
-                seen[key] = str(error)
-                continue
-            seen[key] = ""
-            pixels.append(image.pixels)
-            facts = {"format": image.format, "width": image.width, "height": image.height}
-            size = len(item.data)
-            facts |= {"mode": image.mode, "dhash": image.dhash}
-            row = {"id": key, "sha256": sha256, "bytes": size, **facts}
-            decoded.images.append(row)
+        if outcome.image is not None and key not in have:
+            have.add(key)
+            pixels.append(outcome.image.pixels)
+            decoded.images.append(_facts(key, outcome, outcome.image))
         decoded.locations.append(
             {
                 "image_id": key,
@@ -63,11 +110,24 @@ def decode_partition(partition: Partition, view: View) -> DecodedPartition:
                 "metadata": sources.metadata_json(item),
             }
         )
-    blank = np.empty((0, view.size, view.size, 3), np.uint8)
+    blank = np.empty((0, decoder.view.size, decoder.view.size, 3), np.uint8)
     return DecodedPartition(
-        Partition(partition.key, partition.kind, partition.container, (), partition.count),
+        replace(partition, entries=()),
         decoded.images,
         decoded.locations,
         decoded.failures,
         np.stack(pixels) if pixels else blank,
     )
+
+
+def _facts(key: int, outcome: Outcome, image: Decoded) -> dict[str, Any]:
+    return {
+        "id": key,
+        "sha256": outcome.sha256,
+        "bytes": outcome.bytes,
+        "mode": image.mode,
+        "format": image.format,
+        "width": image.width,
+        "height": image.height,
+        "dhash": image.dhash,
+    }

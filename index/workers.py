@@ -8,14 +8,28 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from index.errors import DataError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+_Task = TypeVar("_Task", contravariant=True)
+_Result = TypeVar("_Result", covariant=True)
+
+
+class Rescue(Protocol[_Task, _Result]):
+    """Does a task whose worker died or hung, in a way that survives both."""
+
+    def patience_s(self, task: _Task, /) -> float:
+        """Return after how many seconds a worker is held to hang."""
+        ...
+
+    def __call__(self, task: _Task, /) -> _Result:
+        """Do the task."""
+        ...
 
 
 def default_workers() -> int:
@@ -24,52 +38,98 @@ def default_workers() -> int:
 
 
 def ordered_map(
-    function: Callable[[Task], Result], tasks: Iterable[Task], workers: int
+    function: Callable[[Task], Result],
+    tasks: Iterable[Task],
+    workers: int,
+    rescue: Rescue[Task, Result] | None = None,
 ) -> Iterator[Result]:
     """Map in worker processes; results come in the order of the tasks, a bounded number ahead.
 
-    With `workers` 0 the work is done in this process.
+    When a worker dies, or a task takes longer than the patience of `rescue`, what was under way is
+    done by `rescue`, the rest by new workers. With `workers` 0 the work is done in this process.
 
     Raises:
-        DataError: a worker process died, as it does when a decoder crashes.
+        DataError: a worker process died, as it does when a decoder crashes, and no rescue is there.
     """
     if workers == 0:
         yield from map(function, tasks)
         return
-    # Not fork: this process runs threads of torch and FAISS, whose locks a fork would copy held.
-    method = "forkserver" if os.name == "posix" else "spawn"
-    context = multiprocessing.get_context(method)
-    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+    pool = _Pool(function, workers, rescue)
     waiting: deque[tuple[Task, Future[Result]]] = deque()
-    remaining = iter(tasks)
     try:
-        for task in remaining:
-            try:
-                waiting.append((task, executor.submit(function, task)))
-            except BrokenProcessPool as error:  # a worker died since; an earlier task says so too
-                waiting.append((task, Future()))
-                waiting[-1][1].set_exception(error)
+        for task in tasks:
+            waiting.append((task, pool.submit(task)))
             if len(waiting) >= 2 * workers:
-                yield _result(*waiting.popleft())
+                yield pool.result(*waiting.popleft())
         while waiting:
-            yield _result(*waiting.popleft())
+            yield pool.result(*waiting.popleft())
+    except BaseException:  # also when nobody wants the rest: nothing here is worth waiting for
+        pool.kill()
+        raise
     finally:
-        executor.shutdown(wait=True, cancel_futures=True)
+        pool.close()
 
 
-def _result(task: Task, future: Future[Result]) -> Result:
-    try:
-        return future.result()
-    except BrokenProcessPool:
-        container = getattr(task, "container", "this input")
-        raise DataError(
-            f"a decoder process died while {container} was being read: set that input aside, "
-            "then run the same command again"
-        ) from None
+class _Pool(Generic[Task, Result]):
+    """An executor that is replaced when it broke."""
+
+    def __init__(
+        self,
+        function: Callable[[Task], Result],
+        workers: int,
+        rescue: Rescue[Task, Result] | None,
+    ) -> None:
+        self._function = function
+        self._workers = workers
+        self._rescue = rescue
+        self._executor = self._start()
+
+    def submit(self, task: Task) -> Future[Result]:
+        try:
+            return self._executor.submit(self._function, task)
+        except BrokenProcessPool:  # a worker died since
+            self.close()
+            self._executor = self._start()
+            return self._executor.submit(self._function, task)
+
+    def result(self, task: Task, future: Future[Result]) -> Result:
+        patience_s = self._rescue.patience_s(task) if self._rescue else None
+        # The oldest task is always in a worker's hands, so this is no time spent in a queue.
+        if wait([future], patience_s).not_done:
+            self.kill()
+        try:
+            return future.result()
+        except BrokenProcessPool:
+            if self._rescue:
+                return self._rescue(task)
+            container = getattr(task, "container", "this input")
+            raise DataError(
+                f"a decoder process died while {container} was being read: set that input aside, "
+                "then run the same command again"
+            ) from None
+
+    def close(self) -> None:
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def _start(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(
+            self._workers, mp_context=process_context(), initializer=start_worker
+        )
+
+    def kill(self) -> None:
+        # Only Python 3.14 has a public way; a hung worker would keep `shutdown` waiting for ever.
+        for process in list((self._executor._processes or {}).values()):
+            process.kill()
 
 
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to handle
+def process_context() -> Any:
+    """Return how processes are started: not by fork, which would copy the held locks of threads."""
+    return multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
+
+
+def start_worker() -> None:
+    """Prepare a worker process: it leaves Ctrl-C to its parent, and ends with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()

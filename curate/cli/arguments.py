@@ -17,7 +17,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, or mps.")]
 Workers = Annotated[
-    int | None, typer.Option(min=0, help="Decoding processes; 0 decodes in this one.")
+    int | None,
+    typer.Option(min=0, help="Decoding processes; 0 decodes in this one, which a crash then ends."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and change nothing.")]
 

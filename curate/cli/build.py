@@ -16,7 +16,7 @@ from curate.cli.output import TerminalProgress, note, print_json, print_pairs
 if TYPE_CHECKING:
     from index.catalog import Catalog
     from index.embedder import Embedder
-    from index.sources import Partition
+    from index.sources import Partition, SourceOptions
 
 _PROBE_IMAGES = 256
 
@@ -29,7 +29,10 @@ def register(app: typer.Typer) -> None:
 def build_index(
     sources: Annotated[
         list[str],
-        typer.Argument(help="Folder, image, *.parquet (image column), *.tar, or a quoted glob."),
+        typer.Argument(
+            help="Folder, image, *.parquet (image column), *.tar, a list of paths (*.csv, *.tsv, "
+            "*.jsonl, *.txt, *.parquet), or a quoted glob; also as a URL: s3://, https://, ..."
+        ),
     ],
     workspace: Workspace = Path("workspace"),
     embedder: Annotated[
@@ -40,6 +43,17 @@ def build_index(
             "file. Default: the one that the workspace already has."
         ),
     ] = None,
+    image_column: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Column of Parquet files that holds the images."),
+    ] = None,
+    formats: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help="Only these formats, e.g. jpeg,png; of jpeg, png, webp, gif, bmp, tiff, avif.",
+        ),
+    ] = None,
     workers: Workers = None,
     device: Device = "auto",
     dry_run: DryRun = False,
@@ -48,6 +62,8 @@ def build_index(
     """Decode and embed a crawl, index it with FAISS, catalogue it in DuckDB.
 
     Run again after an interruption or with more sources: what is done stays done.
+    A list's paths are relative to the list; its other columns become metadata, as do the .json,
+    .txt and .parquet of img2dataset shards.
 
     Example: kdcurate build-index crawl/ 'shards/*.tar' -w WS --embedder teacher.toml
     """
@@ -59,18 +75,26 @@ def build_index(
     from index.models import register_model
     from index.sources import check
 
-    check(sources)
+    options = _options(image_column, formats)
+    check(sources, options)
     catalog = Catalog(workspace)
     card = resolve(_as_source(embedder or known_embedder(catalog)))
     network = load_embedder(card, device=pick_device(device))
     if dry_run:
-        plan = _plan(catalog, todo_partitions(catalog, sources, network.key), network)
+        plan = _plan(catalog, todo_partitions(catalog, sources, network.key, options), network)
         (print_json if json else print_pairs)(plan)
         return
     note(f"embedding with {network.key} into {workspace}")
     register_model(catalog, network.key, card.architecture, card.model_dump_json(), card.classes)
     summary = asdict(
-        build(workspace, sources, network, workers=workers, progress=TerminalProgress())
+        build(
+            workspace,
+            sources,
+            network,
+            options=options,
+            workers=workers,
+            progress=TerminalProgress(),
+        )
     )
     if json:
         print_json(summary)
@@ -79,6 +103,23 @@ def build_index(
     if summary["failed"]:
         query = "SELECT reason, count(*) FROM failures GROUP BY ALL ORDER BY 2 DESC"
         note(f'why files failed: kdcurate sql -w {shlex.quote(str(workspace))} "{query}"')
+
+
+def _options(image_column: str | None, formats: str | None) -> SourceOptions:
+    from index.decoding import FORMATS
+    from index.errors import UsageError
+    from index.sources import SourceOptions
+
+    if formats is None:
+        return SourceOptions(image_column)
+    aliases = {"JPG": "JPEG", "TIF": "TIFF"}
+    named = [name.strip().upper() for name in formats.split(",")]
+    wanted = {aliases.get(name, name) for name in named}
+    if unknown := wanted - set(FORMATS):
+        names = ", ".join(sorted(name.lower() or "nothing" for name in unknown))
+        known = ", ".join(FORMATS).lower()
+        raise UsageError(f"--formats names {names}: choose among {known}")
+    return SourceOptions(image_column, tuple(name for name in FORMATS if name in wanted))
 
 
 def known_embedder(catalog: Catalog) -> str:
@@ -113,6 +154,7 @@ def _as_source(card: str) -> Any:
 def _plan(catalog: Catalog, todo: list[Partition], network: Embedder) -> dict[str, Any]:
     """Measure on the first images what the rest will take."""
     from index.decoded import decode_partition
+    from index.decoding import Decoder
     from index.neighbours import FACTORY
 
     images = sum(part.count for part in todo)
@@ -127,7 +169,7 @@ def _plan(catalog: Catalog, todo: list[Partition], network: Embedder) -> dict[st
     }
     if todo:
         began = time.monotonic()
-        decoded = decode_partition(todo[0], network.view)
+        decoded = decode_partition(todo[0], Decoder(network.view))
         middle = time.monotonic()
         if len(decoded.pixels):
             network(decoded.pixels[:_PROBE_IMAGES])

@@ -5,46 +5,71 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
-from index.errors import DataError
-from index.sources import files, parquet, tar
-from index.sources.base import Item, Partition, SourceKind, metadata_json
+from index.decoding import FORMATS
+from index.errors import DataError, UsageError
+from index.sources import files, lists, parquet, tar
+from index.sources.base import Item, Partition, SourceKind, SourceOptions, metadata_json
+from index.sources.places import Place, Url, is_url
 
-__all__ = ["Item", "Partition", "check", "fetch", "metadata_json", "partitions", "read"]
+__all__ = [
+    "Item",
+    "Partition",
+    "SourceOptions",
+    "check",
+    "fetch",
+    "metadata_json",
+    "partitions",
+    "read",
+]
 
+Found = TypeVar("Found")
+_KNOWN = "a folder, image, .parquet, .tar, a list of paths (.csv, .tsv, .jsonl, .txt), or a glob"
+# A Parquet file without images is a list of paths where it has such a column.
 _KINDS: dict[str, SourceKind] = {
     "files": SourceKind(files.matches, files.partitions, files.read, files.fetch),
+    "list": SourceKind(lists.matches, lists.partitions, lists.read, lists.fetch),
     "parquet": SourceKind(parquet.matches, parquet.partitions, parquet.read, parquet.fetch),
     "tar": SourceKind(tar.matches, tar.partitions, tar.read, tar.fetch),
 }
 
 
-def partitions(sources: Sequence[str]) -> Iterator[Partition]:
-    """Cut sources (folder, image file, *.parquet, *.tar, or a glob of them) into partitions.
+def partitions(sources: Sequence[str], options: SourceOptions | None = None) -> Iterator[Partition]:
+    """Cut sources (folder, image, *.parquet, *.tar, list, or a glob) into partitions.
 
     Raises:
         DataError: a source that does not exist or that no kind of source opens.
     """
+    options = options or SourceOptions()
     for source in sources:
         for path in _expand(source):
-            yield from _KINDS[_kind_of(path)].partitions(path)
+            found = _KINDS[_kind_of(path, options)].partitions(path, options)
+            for part in _reached(str(path), found):
+                # Other formats are other results: what is done with some is not done with all.
+                few = "" if options.formats == FORMATS else ":" + ",".join(options.formats)
+                yield replace(part, key=part.key + few)
 
 
-def check(sources: Sequence[str]) -> None:
+def check(sources: Sequence[str], options: SourceOptions | None = None) -> None:
     """Refuse a source that does not exist or that nothing opens, before any work is done.
 
     Raises:
         DataError: it names the source and what could stand there.
+        UsageError: an option that none of the sources takes.
     """
-    for source in sources:
-        for path in _expand(source):
-            _kind_of(path)
+    options = options or SourceOptions()
+    kinds = {_kind_of(path, options) for source in sources for path in _expand(source)}
+    if options.image_column and "parquet" not in kinds:
+        raise UsageError("--image-column is for Parquet files: none of the sources is one")
 
 
 def read(partition: Partition) -> Iterator[Item]:
     """Read the bytes of every image of a partition, in order."""
-    return _KINDS[partition.kind].read(partition)
+    found = _KINDS[partition.kind.partition(":")[0]].read(partition)
+    return _reached(partition.container, found)
 
 
 def fetch(kind: str, container: str, places: Sequence[tuple[int, int]]) -> Iterator[bytes]:
@@ -53,25 +78,54 @@ def fetch(kind: str, container: str, places: Sequence[tuple[int, int]]) -> Itera
     Raises:
         DataError: the container is gone or shorter than the catalog remembers.
     """
-    return _KINDS[kind].fetch(container, places)
+    name, _, argument = kind.partition(":")
+    return _KINDS[name].fetch(container, places, argument)
 
 
-def _expand(source: str) -> list[Path]:
+def _reached(container: str, found: Iterator[Found]) -> Iterator[Found]:
+    """A network that fails says nothing about the images: it ends the build, not their chances."""
+    try:
+        yield from found
+    except OSError as error:
+        if not is_url(container):
+            raise
+        raise DataError(
+            f"cannot read {container} ({error.strerror}): run the same command again"
+        ) from error
+
+
+def _expand(source: str) -> Sequence[Place]:
+    if is_url(source):
+        return _expand_url(Url(source))
     path = Path(source).expanduser()
     if path.exists():
         return [path.absolute()]
     found = sorted(glob.glob(str(path), recursive=True))
     if not found:
-        raise DataError(f"no such source: {source} (a folder, image, .parquet, .tar, or a glob)")
+        raise DataError(f"no such source: {source} ({_KNOWN})")
     return [Path(name).absolute() for name in found]
 
 
-def _kind_of(path: Path) -> str:
-    if os.fsencode(path).decode("utf-8", "replace") != str(path):
+def _expand_url(url: Url) -> Sequence[Url]:
+    try:
+        found = (
+            url.matching() if "*" in str(url) else [url] if url.is_dir() or url.is_file() else []
+        )
+    except OSError as error:
+        raise DataError(f"cannot open {url} ({error.strerror}): try again") from error
+    if not found:
+        raise DataError(f"no such source: {url} ({_KNOWN}; of HTTP, a folder ends in /)")
+    return found
+
+
+def _kind_of(path: Place, options: SourceOptions) -> str:
+    if os.fsencode(str(path)).decode("utf-8", "replace") != str(path):
         raise DataError(f"the path of a source is not UTF-8: {ascii(str(path))}; rename it")
-    if not (path.is_dir() or path.is_file()):  # a pipe or device would be read for ever
+    if isinstance(path, Path) and not (
+        path.is_dir() or path.is_file()
+    ):  # a pipe or device would be read for ever
         raise DataError(f"neither a folder nor a regular file: {path}")
     for name, kind in _KINDS.items():
-        if kind.matches(path):
+        if kind.matches(path, options):
             return name
-    raise DataError(f"not a source that kdcurate reads: {path} (folder, image, .parquet, .tar)")
+    raise DataError(f"not a source that kdcurate reads: {path} ({_KNOWN})")

@@ -7,8 +7,10 @@ import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
+
+from index.decoding import FORMATS
+from index.sources.places import Place, Url
 
 
 @dataclass(frozen=True)
@@ -36,13 +38,25 @@ class Partition:
 
 
 @dataclass(frozen=True)
-class SourceKind:
-    """The four functions that a kind of source offers."""
+class SourceOptions:
+    """What a person may say about the sources of a build: a column of Parquet files, formats."""
 
-    matches: Callable[[Path], bool]
-    partitions: Callable[[Path], Iterator[Partition]]
+    image_column: str | None = None
+    formats: tuple[str, ...] = FORMATS
+
+
+@dataclass(frozen=True)
+class SourceKind:
+    """The four functions that a kind of source offers.
+
+    `kind` of a partition and of a location may carry what `fetch` has to know to read again, after
+    a colon: it is the last argument of `fetch`, and empty where nothing stands there.
+    """
+
+    matches: Callable[[Place, SourceOptions], bool]
+    partitions: Callable[[Place, SourceOptions], Iterator[Partition]]
     read: Callable[[Partition], Iterator[Item]]
-    fetch: Callable[[str, Sequence[tuple[int, int]]], Iterator[bytes]]
+    fetch: Callable[[str, Sequence[tuple[int, int]], str], Iterator[bytes]]
 
 
 def partition_key(*facts: object) -> str:
@@ -50,8 +64,10 @@ def partition_key(*facts: object) -> str:
     return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:32]
 
 
-def fingerprint(path: Path) -> tuple[str, int, int]:
+def fingerprint(path: Place) -> tuple[str, int, int | str]:
     """Return (path, size, modification time in ns): changes when a shard is rewritten."""
+    if isinstance(path, Url):
+        return path.facts()
     stat = path.stat()
     return str(path), stat.st_size, stat.st_mtime_ns
 
@@ -61,19 +77,26 @@ def metadata_json(item: Item) -> str | None:
     if not item.metadata:
         return None
     try:
-        return json.dumps(_plain(item.metadata), default=str, allow_nan=False)
+        return json.dumps(plain(item.metadata), default=str, allow_nan=False)
     except RecursionError:
         return json.dumps({"json_error": "nested too deeply"})
 
 
-def _plain(value: Any) -> Any:
-    """What JSON has no word for: NaN becomes null, a lone surrogate `?`, a key its text."""
+def travels(value: Any) -> bool:
+    """Binary columns stay in the file: they are images or features, not facts about them."""
+    if isinstance(value, dict):
+        return all(travels(part) for part in value.values())
+    return value is not None and not isinstance(value, (bytes, bytearray))
+
+
+def plain(value: Any) -> Any:
+    """Replace what JSON has no word for: NaN becomes null, a lone surrogate `?`, a key its text."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode("utf-8")
     if isinstance(value, dict):
-        return {_plain(str(key)): _plain(part) for key, part in value.items()}
+        return {plain(str(key)): plain(part) for key, part in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(part) for part in value]
+        return [plain(part) for part in value]
     return value

@@ -8,9 +8,11 @@ import stat
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from index.errors import DataError
-from index.sources.base import Item, Partition, fingerprint, partition_key
+from index.sources.base import Item, Partition, SourceOptions, fingerprint, partition_key
+from index.sources.places import Place, Url, place
 
 KIND = "files"
 SUFFIXES = frozenset(
@@ -21,28 +23,24 @@ REMEDY = "put it back, or run build-index on the sources again"
 _MOST_FILES = 1024
 _CUT_ONE_IN = 256
 
-Entry = tuple[str, int, int]
+Entry = tuple[str, int, int | str]
 
 
-def matches(path: Path) -> bool:
+def matches(path: Place, options: SourceOptions) -> bool:
     """Accept any folder, and a file with the suffix of an image."""
     return path.is_dir() or path.suffix.lower() in SUFFIXES
 
 
-def partitions(path: Path) -> Iterator[Partition]:
+def partitions(path: Place, options: SourceOptions) -> Iterator[Partition]:
     """Cut a tree into partitions of about 256 files, in the order of their paths.
 
     A partition ends where the hash of a file's name says so, not at a count: a file added to
     the crawl changes one partition only, and the others need not be read again.
     """
     chunk: list[Entry] = []
-    for file in _walk(path):
-        try:
-            chunk.append(fingerprint(file))
-        except OSError:
-            chunk.append((str(file), -1, 0))
-        cut = zlib.crc32(os.fsencode(file.name)) % _CUT_ONE_IN == 0
-        if cut or len(chunk) == _MOST_FILES:
+    for entry in _walk_url(path) if isinstance(path, Url) else map(listed, _walk(path)):
+        chunk.append(entry)
+        if ends_partition(place(entry[0]).name, len(chunk)):
             yield _partition(path, chunk)
             chunk = []
     if chunk:
@@ -52,31 +50,51 @@ def partitions(path: Path) -> Iterator[Partition]:
 def read(partition: Partition) -> Iterator[Item]:
     """Read each file; a file that cannot be read is an item with an error."""
     for name, size, _ in partition.entries:
-        uri = os.fsencode(name).decode("utf-8", "backslashreplace")
-        if uri != name:
-            yield Item(uri, uri, 0, 0, error="file name is not UTF-8: rename it")
-            continue
-        if size > MAX_BYTES:
-            yield Item(uri, name, 0, size, error=f"too large: {size} bytes > {MAX_BYTES}")
-            continue
-        try:
-            data = _content(Path(name))
-        except OSError as error:
-            yield Item(uri, name, 0, 0, error=f"cannot be read: {error.strerror}")
-            continue
-        yield Item(uri, name, 0, len(data), data)
+        yield read_file(name, size, {})
 
 
-def _content(path: Path) -> bytes:
+def read_file(name: str, size: int, metadata: dict[str, Any]) -> Item:
+    """Read one file, of `size` bytes when it was listed; why it cannot be read is in the item."""
+    uri = os.fsencode(name).decode("utf-8", "backslashreplace")
+    if uri != name:
+        return Item(uri, uri, 0, 0, error="file name is not UTF-8: rename it")
+    if size > MAX_BYTES:
+        return Item(uri, name, 0, size, error=f"too large: {size} bytes > {MAX_BYTES}")
+    try:
+        data = _content(place(name))
+    except OSError as error:
+        return Item(uri, name, 0, 0, error=f"cannot be read: {error.strerror}")
+    return Item(uri, name, 0, len(data), data, metadata=metadata)
+
+
+def listed(file: Place) -> Entry:
+    """Return a file's path, size, and modification time; size -1 where it cannot be looked at."""
+    try:
+        return fingerprint(file)
+    except OSError:
+        return str(file), -1, 0
+
+
+def ends_partition(name: str, count: int) -> bool:
+    """Tell whether the file of this name is the last of its partition, which has `count` by now."""
+    return zlib.crc32(os.fsencode(name)) % _CUT_ONE_IN == 0 or count == _MOST_FILES
+
+
+def _content(path: Place) -> bytes:
+    if isinstance(path, Url):
+        data = path.read_at_most(MAX_BYTES)
+        if len(data) > MAX_BYTES:
+            raise OSError(errno.EFBIG, f"more than {MAX_BYTES} bytes")
+        return data
     if not stat.S_ISREG(path.stat().st_mode):  # a pipe or device would be read for ever
         raise OSError(errno.EINVAL, "not a regular file")
     return path.read_bytes()
 
 
-def fetch(container: str, places: Sequence[tuple[int, int]]) -> Iterator[bytes]:
+def fetch(container: str, places: Sequence[tuple[int, int]], _: str = "") -> Iterator[bytes]:
     """Read a file again, or the byte ranges `places` of it."""
     try:
-        with open(container, "rb") as file:
+        with place(container).open("rb") as file:
             for position, length in places:
                 file.seek(position)
                 data = file.read(length)
@@ -102,7 +120,21 @@ def _walk(path: Path) -> Iterator[Path]:
     yield from unreadable
 
 
-def _partition(root: Path, chunk: list[Entry]) -> Partition:
+def _walk_url(url: Url) -> Iterator[Entry]:
+    if not url.is_dir():
+        yield listed(url)
+        return
+    try:
+        found = url.files()
+    except OSError as error:
+        raise DataError(f"cannot list {url} ({error.strerror}): try again") from error
+    for entry in found:
+        below = entry[0].removeprefix(str(url))
+        if "/." not in f"/{below}" and Url(entry[0]).suffix.lower() in SUFFIXES:
+            yield entry
+
+
+def _partition(root: Place, chunk: list[Entry]) -> Partition:
     entries = tuple(chunk)
     safe = [(os.fsencode(name).hex(), size, changed) for name, size, changed in entries]
     return Partition(partition_key(KIND, safe), KIND, str(root), entries, len(entries))

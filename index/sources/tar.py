@@ -5,13 +5,23 @@ from __future__ import annotations
 import json
 import os
 import tarfile
-from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
+import duckdb
+
 from index.errors import DataError
-from index.sources import files
-from index.sources.base import Item, Partition, fingerprint, partition_key
+from index.sources import files, parquet
+from index.sources.base import (
+    Item,
+    Partition,
+    SourceOptions,
+    fingerprint,
+    partition_key,
+    travels,
+)
+from index.sources.places import Place, place
 
 KIND = "tar"
 _MOST_SIDECAR_BYTES = 1024 * 1024
@@ -19,19 +29,19 @@ _MEMBERS_A_PARTITION = 512
 # What tarfile lets through when the numbers of a header lie.
 _DAMAGE = (tarfile.TarError, ValueError, OverflowError, MemoryError, OSError)
 
-# One image member: its name, the offset and length of its bytes, its side files, and the reason
-# why it cannot be read, if any.
-Entry = tuple[str, int, int, tuple[tuple[str, int, int], ...], str]
+# One image member: its name, its key, the offset and length of its bytes, its side files, and the
+# reason why it cannot be read, if any.
+Entry = tuple[str, str, int, int, tuple[tuple[str, int, int], ...], str]
 
 
-def matches(path: Path) -> bool:
+def matches(path: Place, options: SourceOptions) -> bool:
     """Accept uncompressed tars; their members can be read again without extraction."""
     return path.suffix.lower() == ".tar"
 
 
-def partitions(path: Path) -> Iterator[Partition]:
+def partitions(path: Place, options: SourceOptions) -> Iterator[Partition]:
     """List a shard's headers once and cut its image members into partitions."""
-    stamp = fingerprint(path)
+    stamp = [fingerprint(file) for file in (path, path.with_suffix(".parquet")) if file.is_file()]
     entries = _entries(path)
     for start in range(0, len(entries), _MEMBERS_A_PARTITION):
         chunk = tuple(entries[start : start + _MEMBERS_A_PARTITION])
@@ -39,9 +49,14 @@ def partitions(path: Path) -> Iterator[Partition]:
 
 
 def read(partition: Partition) -> Iterator[Item]:
-    """Read each image member with the `.json` and `.txt` that share its key as metadata."""
-    with open(partition.container, "rb") as shard:
-        for name, offset, length, sidecars, reason in partition.entries:
+    """Read each image member, with what shares its key as metadata.
+
+    That is its row in the Parquet file beside the shard, as img2dataset writes it, and the `.json`
+    and `.txt` members of the shard itself, which go before.
+    """
+    table = _beside(place(partition.container), {entry[1] for entry in partition.entries})
+    with place(partition.container).open("rb") as shard:
+        for name, key, offset, length, sidecars, reason in partition.entries:
             uri = f"{partition.container}#{name}"
             if reason or length > files.MAX_BYTES:
                 yield Item(uri, partition.container, offset, length, error=reason or "too large")
@@ -50,21 +65,21 @@ def read(partition: Partition) -> Iterator[Item]:
             if len(data) != length:
                 yield Item(uri, partition.container, offset, length, error="truncated tar member")
                 continue
-            metadata = _metadata(shard, sidecars)
+            metadata = table(key) | _metadata(shard, sidecars)
             yield Item(uri, partition.container, offset, length, data, metadata=metadata)
 
 
-def fetch(container: str, places: Sequence[tuple[int, int]]) -> Iterator[bytes]:
+def fetch(container: str, places: Sequence[tuple[int, int]], _: str = "") -> Iterator[bytes]:
     """Read members again by offset and length: a tar is a file of byte ranges."""
     return files.fetch(container, places)
 
 
-def _entries(path: Path) -> list[Entry]:
+def _entries(path: Place) -> list[Entry]:
     images: dict[str, tuple[str, int, int, str]] = {}
     sidecars: dict[str, list[tuple[str, int, int]]] = {}
     damage = None
     try:
-        with tarfile.open(path, "r:") as shard:
+        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as shard:
             try:
                 for member in shard:
                     if member.size < 0:  # tarfile would step back and list it again, for ever
@@ -76,10 +91,10 @@ def _entries(path: Path) -> list[Entry]:
     except _DAMAGE as error:
         raise DataError(f"not a readable tar: {path} ({error}); remove it or mend it") from error
     entries: list[Entry] = [
-        (name, at, size, tuple(sidecars.get(key, ())), reason)
+        (name, key, at, size, tuple(sidecars.get(key, ())), reason)
         for name, (key, at, size, reason) in images.items()
     ]
-    return [*entries, ("", 0, 0, (), damage)] if damage else entries
+    return [*entries, ("", "", 0, 0, (), damage)] if damage else entries
 
 
 def _list_member(
@@ -102,7 +117,7 @@ def _list_member(
         sidecars.setdefault(key, []).append(place)
 
 
-def _unread(path: Path, offset: int) -> str | None:
+def _unread(path: Place, offset: int) -> str | None:
     """Tarfile ends without a word at a damaged header; the true end is zeros or nothing."""
     with path.open("rb") as file:
         header = _range(file, offset, tarfile.BLOCKSIZE)
@@ -123,6 +138,24 @@ def _metadata(shard: Any, sidecars: Sequence[tuple[str, int, int]]) -> dict[str,
             continue
         metadata.update(fields if isinstance(fields, dict) else {"json": fields})
     return metadata
+
+
+def _beside(path: Place, keys: set[str]) -> Callable[[str], dict[str, Any]]:
+    """Look these keys up in the Parquet file beside a shard; {} where it has no such row."""
+    table = path.with_suffix(".parquet")
+    rows: dict[str, dict[str, Any]] = {}
+    if not table.is_file():
+        return lambda _: {}
+    try:
+        if "key" not in dict(parquet.schema(table)):
+            return lambda _: {}
+        # A member in a folder of the shard has its folder in its key.
+        wanted = list(keys | {PurePosixPath(key).name for key in keys})
+        for row in parquet.select(table, "key::VARCHAR IN (SELECT unnest(?))", [wanted]):
+            rows[str(row["key"])] = {name: part for name, part in row.items() if travels(part)}
+    except (DataError, duckdb.Error):
+        return lambda _: {"parquet_error": f"not readable: {table.name}"}
+    return lambda key: rows.get(key) or rows.get(PurePosixPath(key).name) or {}
 
 
 def _range(shard: Any, offset: int, length: int) -> bytes:

@@ -8,6 +8,7 @@ import resource
 import signal
 import sys
 import tarfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from PIL import Image
 
 from index.build import Summary, build_index
 from index.catalog import Catalog
-from index.decoding import Pixels, View
+from index.decoding import Decoded, Decoder, Pixels, View
 from index.neighbours import live_vectors, open_index
 from index.progress import Advance
 
@@ -72,9 +73,13 @@ def write_shards(folder: Path, shards: int = 4, images: int = 3) -> Path:
     return folder
 
 
-def build(workspace: Path, *sources: Path, workers: int = 0, rows_a_part: int = 4) -> Summary:
+def build(
+    workspace: Path, *sources: Path, workers: int = 0, rows_a_part: int = 4, **options: Any
+) -> Summary:
     names = [str(source) for source in sources]
-    return build_index(workspace, names, Quadrants(), workers=workers, rows_a_part=rows_a_part)
+    return build_index(
+        workspace, names, Quadrants(), workers=workers, rows_a_part=rows_a_part, **options
+    )
 
 
 def rows(workspace: Path, query: str) -> list[tuple[Any, ...]]:
@@ -151,10 +156,42 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+class Fragile(Decoder):
+    """Crashes or hangs on content that says so, as a library in C may."""
+
+    def __call__(self, data: bytes) -> Decoded:
+        for mark, number in (b"SEGV", signal.SIGSEGV), (b"KILL", signal.SIGKILL):
+            if data.startswith(mark):
+                os.kill(os.getpid(), number)
+        if data.startswith(b"EXIT"):
+            os._exit(3)
+        if data.startswith(b"HANG"):
+            time.sleep(600)
+        return super().__call__(data)
+
+
 def die_if_odd(task: int) -> int:
     """A decoder that crashes on some input."""
     if task % 2:
         die()
+    return task
+
+
+class Patient:
+    """Rescues by negation; a task may take a second."""
+
+    def patience_s(self, task: int) -> float:  # noqa: ARG002
+        return 1.0
+
+    def __call__(self, task: int) -> int:
+        return -task
+
+
+def die_or_hang(task: int) -> int:
+    if task % 10 == 3:
+        die()
+    if task % 10 == 7:
+        time.sleep(600)
     return task
 
 

@@ -21,8 +21,20 @@ from index.errors import DataError, WorkspaceError
 from index.ids import content_sha256, image_id
 from index.neighbours import index_path, live_vectors
 from index.progress import Advance
+from index.sources import SourceOptions
 
-from .helpers import Quadrants, build, content, failures, noise, png, rows, write_shards, write_tar
+from .helpers import (
+    Quadrants,
+    build,
+    content,
+    encode,
+    failures,
+    noise,
+    png,
+    rows,
+    write_shards,
+    write_tar,
+)
 from .test_catalog import held
 
 
@@ -219,17 +231,12 @@ class KillsDecoders(Quadrants):
         return super().__call__(pixels)
 
 
-def test_a_decoder_that_dies_is_named_and_the_next_run_goes_on(tmp_path: Path) -> None:
-    crawl = write_shards(tmp_path / "crawl", shards=12)
-    with pytest.raises(DataError, match=r"decoder process died while .*\.tar was being read"):
-        build_index(
-            tmp_path / "ws", [str(crawl / "*.tar")], KillsDecoders(), workers=1, rows_a_part=1
-        )
-    done = rows(tmp_path / "ws", "FROM partitions")
-    assert 0 < len(done) < 12
-    build(tmp_path / "ws", crawl / "*.tar")
-    build(tmp_path / "whole", crawl / "*.tar")
-    assert content(tmp_path / "ws") == content(tmp_path / "whole")
+def test_decoders_that_are_killed_from_outside_lose_nothing(
+    crawl: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    names = [str(crawl / "*.tar")]
+    build_index(tmp_path / "ws", names, KillsDecoders(), workers=2, rows_a_part=1)
+    assert content(tmp_path / "ws") == content(undisturbed)
 
 
 class Told:
@@ -276,3 +283,16 @@ def test_a_teammates_open_shell_does_not_end_a_build(
     assert f"process {pids[0]} " in told.said[0]
     assert "goes on and commits when it is free" in told.said[0]
     assert content(tmp_path / "ws") == content(undisturbed)
+
+
+def test_formats_that_are_not_asked_for_are_failures_until_they_are(tmp_path: Path) -> None:
+    crawl = write_tar(tmp_path / "0.tar", {"a.png": png(0), "b.gif": encode(noise(1), "GIF")})
+    ws = tmp_path / "ws"
+    few = SourceOptions(formats=("JPEG", "PNG"))
+    for _ in range(2):  # what is done stays done, and may be asked for otherwise again
+        assert build(ws, crawl, options=few).failed == 1
+        assert failures(ws) == {"0.tar#b.gif": "format GIF is not in --formats"}
+        assert build(ws, crawl, options=few).failed == 1
+        assert build(ws, crawl).failed == 0
+        assert rows(ws, "SELECT count(*) FROM partitions") == [(1,)]
+    assert len(rows(ws, "FROM locations")) == 2

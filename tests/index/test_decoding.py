@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -215,3 +216,60 @@ def test_decoding_twice_gives_the_same_pixels() -> None:
     data = encode(noise(2, 50), "JPEG")
     first: Decoded = decode(data, View(32))
     np.testing.assert_array_equal(first.pixels, decode(data, View(32)).pixels)
+
+
+def photographs() -> list[Image.Image]:
+    datasets = pytest.importorskip("sklearn.datasets")
+    found = [Image.fromarray(datasets.load_sample_image(f"{n}.jpg")) for n in ("china", "flower")]
+    return [image.resize((1923, 1281), Image.Resampling.LANCZOS) for image in found]
+
+
+@pytest.mark.parametrize(
+    "view", [View(224, 256), View(224, 224, "bicubic"), View(32)], ids=["256", "224", "32"]
+)
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_large_jpeg_is_decoded_small_and_looks_the_same(
+    view: View, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for photograph in photographs():
+        data = encode(photograph.convert(mode), "JPEG", quality=90)
+        small = decode(data, view)
+        with monkeypatch.context() as patch:
+            patch.setattr("index.decoding._DRAFT_MARGIN", 10_000)
+            full = decode(data, view)
+        assert replace(small, pixels=full.pixels) == full  # what the header said
+        assert (full.width, full.height, full.mode) == (1923, 1281, mode)
+        difference = np.abs(small.pixels.astype(int) - full.pixels)
+        assert 0 < difference.mean() < 0.6
+        assert difference.max() <= 20
+
+
+@pytest.mark.parametrize(
+    ("view", "orientation"),
+    [(View(224, 256, "nearest"), 1), (View(400), 1), (View(640, 641), 1), (View(32), 6)],
+)
+def test_what_is_not_four_times_too_large_or_lies_is_decoded_in_full(
+    view: View, orientation: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(photographs()[0], "JPEG", exif=exif)
+    small = decode(data, view)
+    monkeypatch.setattr("index.decoding._DRAFT_MARGIN", 10_000)
+    np.testing.assert_array_equal(small.pixels, decode(data, view).pixels)
+
+
+def test_a_truncated_large_jpeg_is_still_damaged() -> None:
+    data = encode(noise(3, 800), "JPEG")
+    with pytest.raises(DecodeError, match="damaged"):
+        decode(data[: len(data) // 2], View(32))
+
+
+@pytest.mark.parametrize(
+    ("format", "formats"), [("GIF", ("JPEG", "PNG")), ("PNG", ("WEBP",)), ("JPEG", ("PNG",))]
+)
+def test_a_format_that_is_not_asked_for_is_named(format: str, formats: tuple[str, ...]) -> None:
+    data = encode(noise(0), format)
+    with pytest.raises(DecodeError, match=f"^format {format} is not in --formats$"):
+        decode(data, View(8), formats)
+    assert decode(data, View(8), (*formats, format)).format == format

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from index import sources
-from index.errors import DataError
-from index.sources import Item
+from index.errors import DataError, UsageError
+from index.sources import Item, SourceOptions
 from index.sources.base import metadata_json, partition_key
 
 from .helpers import png, write_tar
@@ -156,6 +156,83 @@ class TestTars:
         assert items(write_tar(tmp_path / "0.tar", {})) == []
 
 
+class TestShardsOfImg2dataset:
+    """A shard and the table beside it, as img2dataset writes them."""
+
+    TABLE = (
+        "SELECT * FROM (VALUES ('000000002', 'http://x/2', 'two', 640, NULL), "
+        "('000000001', 'http://x/1', NULL, 32, 'x'::BLOB), ('1.5', 'http://x/1.5', 'dots', 1, NULL)"
+        ") t(key, url, caption, original_width, feature)"
+    )
+
+    def test_rows_of_the_table_are_merged_by_key(self, tmp_path: Path) -> None:
+        shard = write_tar(
+            tmp_path / "00000.tar",
+            {
+                "000000001.txt": b"one",
+                "000000002.jpg": b"2",
+                "1.5.png": b"1.5",
+                "000000001.jpg": b"1",
+                "folder/000000002.webp": b"f",
+                "1.png": b"no row",
+                "000000002.json": b'{"caption": "the shard\'s own"}',
+            },
+        )
+        write_parquet(tmp_path / "00000.parquet", self.TABLE)
+        found = {item.data: item.metadata for item in items(shard)}
+        two = {"key": "000000002", "url": "http://x/2", "caption": "two", "original_width": 640}
+        assert found == {
+            b"2": {**two, "caption": "the shard's own"},
+            b"f": two,
+            b"1": {
+                "key": "000000001",
+                "url": "http://x/1",
+                "original_width": 32,
+                "caption": "one",
+            },
+            b"1.5": {"key": "1.5", "url": "http://x/1.5", "caption": "dots", "original_width": 1},
+            b"no row": {},
+        }
+
+    def test_the_same_key_in_two_shards_is_two_images(self, tmp_path: Path) -> None:
+        for shard in range(2):
+            write_tar(tmp_path / f"{shard}.tar", {"1.png": b"%d" % shard})
+            query = f"SELECT '1' AS key, 'http://x/{shard}' AS url"
+            write_parquet(tmp_path / f"{shard}.parquet", query)
+        found = items(tmp_path / "*.tar")
+        assert [item.uri.rpartition("/")[2] for item in found] == ["0.tar#1.png", "1.tar#1.png"]
+        assert [item.metadata["url"] for item in found] == ["http://x/0", "http://x/1"]
+
+    def test_a_member_that_occurs_twice_has_its_row_twice(self, tmp_path: Path) -> None:
+        one, two = (write_tar(tmp_path / f"{i}.tar", {"1.5.png": b"%d" % i}) for i in range(2))
+        with one.open("r+b") as file:
+            file.seek(1024)
+            file.write(two.read_bytes())
+        write_parquet(tmp_path / "0.parquet", self.TABLE)
+        assert [item.metadata["caption"] for item in items(one)] == ["dots", "dots"]
+
+    @pytest.mark.parametrize("other", ["SELECT 1 AS other", "SELECT 7 AS key, 'x' AS url"])
+    def test_another_table_beside_it_is_left_alone(self, tmp_path: Path, other: str) -> None:
+        shard = write_tar(tmp_path / "0.tar", {"1.png": b"1"})
+        write_parquet(tmp_path / "0.parquet", other)
+        assert [item.metadata for item in items(shard)] == [{}]
+
+    def test_a_damaged_table_is_said_beside_the_images(self, tmp_path: Path) -> None:
+        shard = write_tar(tmp_path / "0.tar", {"1.png": b"1", "1.txt": b"one"})
+        (tmp_path / "0.parquet").write_bytes(b"PAR1 no more PAR1")
+        (item,) = items(shard)
+        assert item.data == b"1"
+        assert item.metadata == {"parquet_error": "not readable: 0.parquet", "caption": "one"}
+
+    def test_a_table_that_changed_changes_the_partition(self, tmp_path: Path) -> None:
+        shard = write_tar(tmp_path / "0.tar", {"1.png": b"1"})
+        keys = [[part.key for part in sources.partitions([str(shard)])]]
+        for url in ("a", "bb"):
+            write_parquet(tmp_path / "0.parquet", f"SELECT '1' AS key, '{url * 50}' AS url")
+            keys.append([part.key for part in sources.partitions([str(shard)])])
+        assert len({key for (key,) in keys}) == 3
+
+
 class TestParquet:
     def test_rows_come_with_their_other_columns(self, tmp_path: Path) -> None:
         path = write_parquet(
@@ -206,6 +283,41 @@ class TestParquet:
         path = write_parquet(tmp_path / "0.parquet", query)
         with pytest.raises(DataError, match=r"0\.parquet has no column of image bytes: name it"):
             items(path)
+
+
+class TestNamedColumns:
+    QUERY = "SELECT range::VARCHAR::BLOB AS \"my: pic\", 'x.png' AS path FROM range(3)"
+
+    @pytest.mark.parametrize("name", ["my: pic", "MY: PIC"])
+    def test_an_image_column_may_have_any_name(self, tmp_path: Path, name: str) -> None:
+        path = write_parquet(tmp_path / "0.parquet", self.QUERY)
+        options = SourceOptions(name)
+        sources.check([str(path)], options)
+        (part,) = sources.partitions([str(path)], options)
+        found = list(sources.read(part))
+        assert [item.data for item in found] == [b"0", b"1", b"2"]
+        assert [fetched(item, part.kind) for item in found] == [b"0", b"1", b"2"]
+
+    def test_a_struct_may_have_any_name(self, tmp_path: Path) -> None:
+        query = "SELECT {'bytes': 'x'::BLOB, 'path': 'p'} AS photo, 'other'::BLOB AS image"
+        path = write_parquet(tmp_path / "0.parquet", query)
+        (part,) = sources.partitions([str(path)], SourceOptions("photo"))
+        assert [item.data for item in sources.read(part)] == [b"x"]
+        (other,) = sources.partitions([str(path)])
+        assert [item.data for item in sources.read(other)] == [b"other"]
+        assert part.key != other.key
+
+    def test_an_unknown_column_is_named_with_those_that_are_there(self, tmp_path: Path) -> None:
+        path = write_parquet(tmp_path / "0.parquet", self.QUERY)
+        for name in ("photo", "path"):
+            said = rf"0\.parquet has no column {name} of image bytes: its columns are my: pic, path"
+            with pytest.raises(DataError, match=said):
+                list(sources.partitions([str(path)], SourceOptions(name)))
+
+    def test_a_column_of_no_parquet_file_is_refused(self, tmp_path: Path) -> None:
+        shard = write_tar(tmp_path / "0.tar", {"1.png": b"1"})
+        with pytest.raises(UsageError, match="--image-column is for Parquet files"):
+            sources.check([str(shard)], SourceOptions("photo"))
 
 
 facts = st.lists(st.one_of(st.text(), st.integers(), st.lists(st.integers()).map(tuple)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from index.errors import DataError
 from index.workers import default_workers, ordered_map
 
-from .helpers import die_if_odd, squared
+from .helpers import Patient, die_if_odd, die_or_hang, squared
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
@@ -39,6 +40,24 @@ def test_a_dead_worker_is_an_error_that_says_what_to_do(tasks: list[int]) -> Non
     said = "a decoder process died while .* was being read: set that input aside"
     with pytest.raises(DataError, match=said):
         list(ordered_map(die_if_odd, tasks, 1))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_died_or_hung_is_rescued_and_the_rest_goes_on(workers: int) -> None:
+    tasks = [1, 3, 5, 6, 8, 7, *[2] * 9, 13, 4]
+    found = list(ordered_map(die_or_hang, tasks, workers, Patient()))
+    assert [abs(result) for result in found] == tasks  # in their order
+    rescued = {-result for result in found if result < 0}
+    assert {3, 7, 13} <= rescued
+    assert len([result for result in found if result < 0]) <= 3 * 2 * workers
+
+
+def test_a_hung_worker_does_not_hold_up_whoever_stops_early() -> None:
+    results = ordered_map(die_or_hang, [1, 7, 2, 2], 2)
+    assert next(results) == 1
+    began = time.monotonic()
+    results.close()  # type: ignore[attr-defined]
+    assert time.monotonic() - began < 60
 
 
 def test_an_error_of_the_function_passes() -> None:

@@ -11,7 +11,8 @@ CREATE TABLE locations (
     image_id BIGINT NOT NULL, uri VARCHAR NOT NULL, kind VARCHAR NOT NULL, container VARCHAR NOT NULL,
     position BIGINT NOT NULL, length BIGINT NOT NULL, metadata JSON);
 COMMENT ON TABLE locations IS 'where a content occurs: one row per occurrence; exact copies share image_id';
-COMMENT ON COLUMN locations.uri IS 'path, shard.tar#member, or file.parquet#row';
+COMMENT ON COLUMN locations.uri IS 'path or URL, shard.tar#member, or file.parquet#row';
+COMMENT ON COLUMN locations.kind IS 'the source that reads it again: files, list, tar, parquet, or parquet:COLUMN';
 COMMENT ON COLUMN locations.position IS 'byte offset in the container, or row number of a Parquet file';
 COMMENT ON COLUMN locations.metadata IS 'what came with the crawl: url, caption, ...; selection never reads it';
 

@@ -237,6 +237,9 @@ def test_a_wrong_option_is_wrong_usage(kdcurate: Kdcurate) -> None:
         (("sql", "SELECT 1", "-w", "{ws}", "--csv", "--json"), 2, "choose one of"),
         (("build-index", "{tmp}/no", "-w", "{tmp}/ws", "--embedder", "{teacher}"), 1, "no such"),
         (("build-index", "{tmp}", "-w", "{tmp}/ws"), 2, "--embedder"),
+        (("build-index", "{tmp}", "-w", "{ws}", "--formats", "jpg,psd"), 2, "names psd: choose"),
+        (("build-index", "{tmp}", "-w", "{ws}", "--formats", ","), 2, "--formats names nothing"),
+        (("build-index", "{tmp}", "-w", "{ws}", "--image-column", "x"), 2, "--image-column is for"),
         (("evaluate", "{teacher}", "--data", "{tmp}/no.parquet"), 1, "no.parquet"),
     ],
 )
