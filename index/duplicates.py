@@ -6,9 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.catalog import Catalog
-from index.neighbours import live_vectors, open_index
+from index.faissing import faiss_module
+from index.neighbours import open_index
 from index.parts import Ids
 from index.progress import Progress, Silent
+from index.vectors import live_vectors
 
 _NEIGHBOURS = 32
 _BLOCK = 4096
@@ -43,8 +45,6 @@ def near_duplicate_groups(
 
 
 def _all_ids(index: object) -> Ids:
-    from index.neighbours import faiss_module
-
     return np.array(faiss_module().vector_to_array(index.id_map), dtype=np.int64)  # type: ignore[attr-defined]
 
 

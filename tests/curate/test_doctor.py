@@ -45,7 +45,7 @@ def test_a_damaged_index_is_named_with_its_remedy(workspace: Path, damage: str) 
     (index,) = workspace.rglob("index.faiss")
     index.unlink() if damage == "missing" else index.write_bytes(b"not FAISS")
     (problem,) = workspace_problems(workspace)
-    assert str(index) in problem and "build-index" in problem
+    assert str(index) in problem and "kdcurate verify" in problem
 
 
 def test_an_image_decided_twice_is_told(pool: Pool, workspace: Path) -> None:
