@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from curate.cli import build, inspect, manifests, select, train
+from curate.cli import build, inspect, manifests, search, select, train
 from curate.cli.output import note
 from index import __version__
 from index.errors import KdcurateError
@@ -28,6 +28,7 @@ app = typer.Typer(
 build.register(app)
 select.register(app)
 train.register(app)
+search.register(app)
 inspect.register(app)
 manifests.register(app)
 
