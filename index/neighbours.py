@@ -145,7 +145,12 @@ def open_index(catalog: Catalog, embedder: str, *, hashed: bool = False) -> Any:
         raise WorkspaceError(f"{path} is not the file that the catalog recorded: {remedy}")
     faiss = faiss_module()
     flags = getattr(faiss, "IO_FLAG_MMAP_IFC", faiss.IO_FLAG_MMAP)
-    return faiss.read_index(str(path), flags)
+    try:
+        return faiss.read_index(str(path), flags)
+    except RuntimeError as error:
+        raise WorkspaceError(
+            f"FAISS cannot read {path} ({faiss_reason(error)}): {remedy}"
+        ) from error
 
 
 def index_path(workspace: Path, embedder: str) -> Path:

@@ -210,7 +210,7 @@ def test_after_damage_a_rebuild_mends_or_names(crawl: Path, tmp_path: Path, name
         assert content(tmp_path / "ws") == before
         return
     index_path(tmp_path / "ws", Quadrants.key).unlink()  # so that the parts are needed
-    with pytest.raises(WorkspaceError, match=r"part-00000\.npz is missing or damaged: .*doctor"):
+    with pytest.raises(WorkspaceError, match=r"part-00000\.npz is missing or damaged: .*verify"):
         build(tmp_path / "ws", crawl / "*.tar")
 
 

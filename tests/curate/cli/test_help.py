@@ -26,7 +26,17 @@ LEAVES = [one for one in EVERY if not hasattr(one.values[1], "commands")]
 
 def test_the_commands_are_those_that_are_promised() -> None:
     names = {one.id for one in LEAVES}
-    promised = {"build-index", "select", "distill", "evaluate", "sql", "schema", "models", "search"}
+    promised = {
+        "build-index",
+        "select",
+        "distill",
+        "evaluate",
+        "sql",
+        "schema",
+        "models",
+        "search",
+        "verify",
+    }
     assert promised | {"doctor", "demo"} <= names
     assert {"manifests list", "manifests show", "manifests explain"} <= names
 
