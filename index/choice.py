@@ -11,6 +11,7 @@ from index.faissing import faiss_module
 
 AUTO = "auto"
 WRAPPER = "IDMap2"
+EXACT = f"{WRAPPER},Flat"
 MEMORY_BUDGET = 4 * 10**9
 EXACT_UP_TO = 200_000
 TRAINING_BYTES = 1 << 30
@@ -64,7 +65,7 @@ def choose(count: int, dim: int, budget: int) -> Choice:
     flat, graph = flat_bytes(count, dim), hnsw_bytes(count, dim)
     within = f"of the {_size(budget)} that it may"
     if count <= EXACT_UP_TO and flat <= budget:
-        return Choice(f"{WRAPPER},Flat", f"exact search; takes {_size(flat)} {within}", flat)
+        return Choice(EXACT, f"exact search; takes {_size(flat)} {within}", flat)
     if count > EXACT_UP_TO and graph <= budget:
         why = f"{count:,} vectors are past {EXACT_UP_TO:,}, where exact search gets slow; full"
         reason = f"{why} vectors and a graph take {_size(graph)} {within}"

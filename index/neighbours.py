@@ -17,20 +17,19 @@ from index.choice import (
     choose,
     faiss_reason,
     still_right,
-    training_count,
 )
-from index.errors import UsageError, WorkspaceError
+from index.errors import WorkspaceError
 from index.faissing import faiss_module, one_thread
 from index.files import atomic_path, file_sha256
 from index.parts import list_parts
 from index.progress import Advance, Progress, Silent
 from index.recall import graph_of, measure
-from index.vectors import live_count, live_vectors, sample_vectors
+from index.training import trained
+from index.vectors import live_count, live_vectors
 
 METRIC = "cosine"
 # Below, the whole file is hashed at every opening: a fraction of a second.
 HASHED_UP_TO = 64 << 20
-_OPQ_ITERATIONS = 10
 _REMEDY = "`kdcurate verify -w {}` rebuilds it from the stored vectors"
 
 
@@ -102,7 +101,7 @@ def update_index(
         )
     else:
         index, first, factory = (
-            _trained(catalog, embedder, dim, choice, settings.seed, progress),
+            trained(catalog, embedder, dim, choice, settings.seed, progress),
             0,
             choice.factory,
         )
@@ -193,44 +192,6 @@ def _is_whole(path: Path, recorded: IndexFacts, *, hashed: bool = True) -> bool:
         return False
     unchanged = found.st_mtime_ns == recorded.mtime_ns and found.st_size > HASHED_UP_TO
     return (unchanged and not hashed) or file_sha256(path) == recorded.sha256
-
-
-def _trained(
-    catalog: Catalog, embedder: str, dim: int, choice: Choice, seed: int, progress: Progress
-) -> Any:
-    """Return an empty index, trained on a sample where it needs that."""
-    faiss = faiss_module()
-    index = faiss.index_factory(dim, choice.factory, faiss.METRIC_INNER_PRODUCT)
-    if index.is_trained:
-        return index
-    _seed(index, seed)
-    ivf = faiss.try_extract_index_ivf(index)
-    count = training_count(live_count(catalog, embedder), dim, ivf.nlist if ivf else 0)
-    with progress.step("Training the index", count, "vectors") as advance:
-        _, vectors = sample_vectors(catalog, embedder, count, seed)
-        try:
-            index.train(vectors.reshape(-1, dim))
-        except RuntimeError as error:
-            raise UsageError(
-                f"cannot train {choice.factory} on {len(vectors):,} vectors "
-                f"({faiss_reason(error)}): use --index auto, or one with fewer centroids"
-            ) from error
-        advance(count)
-    return index
-
-
-def _seed(index: Any, seed: int) -> None:
-    """Seed the k-means of the lists; shorten OPQ's 50 iterations, of which the last gain little."""
-    faiss = faiss_module()
-    ivf = faiss.try_extract_index_ivf(index)
-    if ivf is not None:
-        ivf.cp.seed = 1234 + seed
-    inner = faiss.downcast_index(index.index)
-    if isinstance(inner, faiss.IndexPreTransform):
-        for i in range(inner.chain.size()):
-            step = faiss.downcast_VectorTransform(inner.chain.at(i))
-            if isinstance(step, faiss.OPQMatrix):
-                step.niter = min(step.niter, _OPQ_ITERATIONS)
 
 
 def _add(catalog: Catalog, embedder: str, index: Any, first: int, advance: Advance) -> None:

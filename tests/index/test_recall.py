@@ -116,33 +116,33 @@ def test_a_sample_depends_on_ids_and_seed_alone(catalog: Catalog, tmp_path: Path
 def test_an_index_grows_until_another_kind_is_right(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trained: list[str] = []
-    original = neighbours._trained
+    built: list[str] = []
+    original = neighbours.trained
 
     def watched(*arguments: object) -> object:
-        trained.append(arguments[3].factory)  # type: ignore[attr-defined]
+        built.append(arguments[3].factory)  # type: ignore[attr-defined]
         return original(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(neighbours, "_trained", watched)
+    monkeypatch.setattr(neighbours, "trained", watched)
     flat = choice.flat_bytes(3200, DIM)
     settings = IndexSettings(memory_budget=flat)
     update_index(catalog, "e", DIM, settings=settings)
     store(catalog, *clustered(3, 800))
     assert update_index(catalog, "e", DIM).vectors == 3200
-    assert trained == ["IDMap2,Flat"]
+    assert built == ["IDMap2,Flat"]
     store(catalog, *clustered(4, 100))
     facts = update_index(catalog, "e", DIM)  # the budget of the last build still holds
-    assert trained[1:] == ["IDMap2,IVF64,SQ8"]
+    assert built[1:] == ["IDMap2,IVF64,SQ8"]
     assert (facts.vectors, facts.factory) == (3300, "IDMap2,IVF64,SQ8")
     assert facts.memory_mb * 1e6 <= flat
     assert "full vectors would take" in facts.reason
     store(catalog, *clustered(5, 100))
     assert update_index(catalog, "e", DIM).vectors == 3400
-    assert len(trained) == 2
+    assert len(built) == 2
     update_index(catalog, "e", DIM, settings=IndexSettings("HNSW8"))
-    assert trained[2:] == ["IDMap2,HNSW8"]
+    assert built[2:] == ["IDMap2,HNSW8"]
     assert update_index(catalog, "e", DIM).factory == "IDMap2,HNSW8"
-    assert len(trained) == 3
+    assert len(built) == 3
 
 
 @pytest.mark.parametrize("factory", ["HNSW8", "IVF16,SQ8"])
@@ -186,3 +186,14 @@ def test_an_index_that_finds_nothing_right_has_no_recall(catalog: Catalog) -> No
     index.add_with_ids(vectors, np.roll(ids, 1))  # every vector under another's id
     measured = measure(catalog, "e", index, 0)
     assert measured.recall is not None and measured.recall < 0.1
+
+
+def test_a_product_quantiser_is_trained_by_one_thread_and_repeats(tmp_path: Path) -> None:
+    catalog, files = Catalog(tmp_path), []
+    store(catalog, *clustered(0, 300))
+    for _ in range(2):
+        settings = IndexSettings("OPQ2_16,IVF4,PQ2")
+        facts = update_index(catalog, "e", DIM, settings=settings, afresh=True)
+        files.append(index_path(catalog.workspace, "e").read_bytes())
+    assert files[0] == files[1]
+    assert facts.recall_at_10 is not None and 0.3 < facts.recall_at_10 < 1
