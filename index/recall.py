@@ -39,14 +39,12 @@ def measure(
     index: Any,
     seed: int,
     progress: Progress | None = None,
-    *,
-    keep_effort: bool = False,
 ) -> Measured:
     """Set the search effort of an index and measure it on a seeded sample of its own vectors.
 
     256 vectors are searched for their 10 nearest others. A neighbour found is right where its
-    exact cosine reaches that of the 10th nearest by exact search, so that ties count. Unless
-    `keep_effort`, IVF's nprobe and HNSW's efSearch become the smallest power of two that reaches
+    exact cosine reaches that of the 10th nearest by exact search, so that ties count. IVF's
+    nprobe and HNSW's efSearch become the smallest power of two that reaches
     a recall of 0.95, or what more effort would better by less than 0.005; FAISS keeps them in the
     index file. The time is the median of 32 queries one by one. Costs three passes over the
     part files.
@@ -56,7 +54,7 @@ def measure(
     if others < 1:
         return Measured(None, None)
     tenth = _exact_tenth(catalog, embedder, queries, others, progress or Silent())
-    name, efforts = ("", [0]) if keep_effort else _efforts(index)
+    name, efforts = _efforts(index)
     found = []
     for effort in efforts:
         _set(index, name, effort)
