@@ -11,8 +11,7 @@ from typing import Any
 
 from index.catalog import Catalog
 from index.errors import KdcurateError
-from index.neighbours import open_index
-from index.parts import Part, damaged_parts
+from index.verify import findings
 
 PACKAGES = (
     *("torch", "torchvision", "faiss-cpu", "open_clip_torch", "timm", "pillow", "typer", "duckdb"),
@@ -41,25 +40,22 @@ def workspace_problems(workspace: Path) -> list[str]:
     """Return what is wrong with a workspace, each with the command that mends it."""
     catalog = Catalog(workspace)
     try:
+        problems = [str(finding) for finding in findings(catalog)]
         with catalog.read() as connection:
-            rows = connection.execute(
-                "SELECT store, part, rows, width, bytes, sha256 FROM parts ORDER BY ALL"
-            ).fetchall()
-            embedders = connection.execute("SELECT embedder FROM indexes").fetchall()
             twice = connection.execute(
                 "SELECT manifest FROM decisions GROUP BY manifest "
                 "HAVING count(*) <> count(DISTINCT image_id)"
             ).fetchall()
     except KdcurateError as error:
         return [str(error)]
-    problems = [
-        f"{path} is missing or damaged: restore it from a copy, or start a new workspace"
-        for path in damaged_parts(workspace, [Part(*row) for row in rows])
+    return problems + [
+        f"manifest {name} decides an image twice: please report this" for (name,) in twice
     ]
-    for (embedder,) in embedders:
-        try:
-            open_index(catalog, embedder)
-        except KdcurateError as error:
-            problems.append(str(error))
-    problems += [f"manifest {name} decides an image twice: please report this" for (name,) in twice]
-    return problems
+
+
+def workspace_indexes(workspace: Path) -> list[dict[str, Any]]:
+    """Return of each index its kind, why, how faithful it is, how fast, and how large."""
+    names = ("embedder", "factory", "vectors", "recall_at_10", "query_ms", "memory_mb", "reason")
+    with Catalog(workspace).read() as connection:
+        rows = connection.execute(f"SELECT {', '.join(names)} FROM indexes ORDER BY 1").fetchall()
+    return [dict(zip(names, row, strict=True)) for row in rows]

@@ -10,13 +10,14 @@ from typing import Any
 
 from index import sources
 from index.catalog import Catalog, one
+from index.choice import AUTO, IndexSettings, asked_factory
 from index.commit import Batch, PendingCommits
 from index.decoded import DecodedPartition, decode_partition
 from index.decoding import Decoder
 from index.embedder import Embedder
 from index.errors import CatalogBusyError, NothingSelectedError
 from index.files import locked, remove_leftovers
-from index.neighbours import update_index
+from index.neighbours import IndexFacts, update_index
 from index.parts import next_number, write_part
 from index.progress import Progress, Silent
 from index.quarantine import IMAGE_LIMIT_S, Quarantine
@@ -36,6 +37,10 @@ class Summary:
     failed: int
     vectors: int
     index: str
+    index_reason: str
+    index_mb: float
+    recall_at_10: float | None
+    query_ms: float | None
 
 
 def build_index(
@@ -49,6 +54,7 @@ def build_index(
     progress: Progress | None = None,
     decoder: type[Decoder] = Decoder,
     image_limit_s: float = IMAGE_LIMIT_S,
+    settings: IndexSettings | None = None,
 ) -> Summary:
     """Decode, embed, catalogue, and index every image of the sources that is not yet done.
 
@@ -56,9 +62,11 @@ def build_index(
     failure; with `workers` 0 there is no process that could be lost in place of this one.
 
     Memory is bounded by `rows_a_part` vectors and a few partitions of pixels. What a killed run
-    had committed stays; the rest is done by the next.
+    had committed stays; the rest is done by the next. Which FAISS index: `settings`, or those of
+    the last build.
 
     Raises:
+        UsageError: FAISS knows no such index, or none fits the memory budget.
         DataError: a source that cannot be read at all.
         WorkspaceError: another build runs here, the disk is full, or the catalog is damaged.
     """
@@ -67,14 +75,16 @@ def build_index(
     catalog = Catalog(workspace)
     options = options or SourceOptions()
     quarantine = Quarantine(decoder(embedder.view, options.formats), image_limit_s)
+    if settings and settings.index != AUTO:
+        asked_factory(settings.index, embedder.dim)  # refused before any work
     lock = workspace / ".build.lock"
     with locked(lock, f"another build-index works in {workspace}"):
         todo = todo_partitions(catalog, source_names, embedder.key, options)
         before = _image_count(catalog)
         remove_leftovers(workspace / "vectors" / embedder.key)
         _embed(catalog, todo, embedder, quarantine, workers, rows_a_part, progress)
-        factory = update_index(catalog, embedder.key, embedder.dim, progress)
-        return _summary(catalog, embedder.key, before, factory)
+        facts = update_index(catalog, embedder.key, embedder.dim, progress, settings)
+        return _summary(catalog, before, facts)
 
 
 def todo_partitions(
@@ -176,7 +186,7 @@ def _image_count(catalog: Catalog) -> int:
         return _count(connection, "SELECT count(*) FROM images")
 
 
-def _summary(catalog: Catalog, embedder: str, before: int, factory: str) -> Summary:
+def _summary(catalog: Catalog, before: int, facts: IndexFacts) -> Summary:
     with catalog.read() as connection:
         images = _count(connection, "SELECT count(*) FROM images")
         return Summary(
@@ -184,11 +194,15 @@ def _summary(catalog: Catalog, embedder: str, before: int, factory: str) -> Summ
             new=images - before,
             duplicates=_count(connection, "SELECT count(*) FROM locations") - images,
             failed=_count(connection, "SELECT count(*) FROM failures"),
-            vectors=_count(connection, "SELECT count(*) FROM vectors WHERE embedder = ?", embedder),
-            index=factory,
+            vectors=facts.vectors,
+            index=facts.factory,
+            index_reason=facts.reason,
+            index_mb=facts.memory_mb,
+            recall_at_10=facts.recall_at_10,
+            query_ms=facts.query_ms,
         )
 
 
-def _count(connection: Any, query: str, *parameters: object) -> int:
-    row = one(connection, query, parameters)
+def _count(connection: Any, query: str) -> int:
+    row = one(connection, query)
     return int(row[0]) if row else 0

@@ -3,102 +3,153 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
-from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from index.catalog import Catalog, insert, one
+from index.catalog import Catalog, one
+from index.choice import (
+    AUTO,
+    Choice,
+    IndexSettings,
+    asked_factory,
+    choose,
+    faiss_reason,
+    still_right,
+)
 from index.errors import WorkspaceError
+from index.faissing import faiss_module, one_thread
 from index.files import atomic_path, file_sha256
-from index.parts import Ids, Part, list_parts, read_part
-from index.progress import Progress, Silent
+from index.parts import list_parts
+from index.progress import Advance, Progress, Silent
+from index.recall import graph_of, measure
+from index.training import trained
+from index.vectors import live_count, live_vectors
 
-FACTORY = "IDMap2,Flat"
 METRIC = "cosine"
+# Below, the whole file is hashed at every opening: a fraction of a second.
+HASHED_UP_TO = 64 << 20
+_REMEDY = "`kdcurate verify -w {}` rebuilds it from the stored vectors"
 
 
-def faiss_module() -> Any:
-    """Import FAISS in one place: beside torch on macOS two OpenMP runtimes clash."""
-    if sys.platform == "darwin":
-        os.environ.setdefault("KMP_DUPLICATE_LIB_OK", "TRUE")
-    import faiss
+@dataclass(frozen=True)
+class IndexFacts:
+    """An index as the catalog describes it: one row of the table `indexes`."""
 
-    if sys.platform == "darwin":
-        faiss.omp_set_num_threads(1)
-    return faiss
+    embedder: str
+    factory: str
+    vectors: int
+    width: int
+    parts: int
+    sha256: str
+    bytes: int
+    mtime_ns: int
+    asked: str
+    memory_budget: int
+    seed: int
+    reason: str
+    recall_at_10: float | None
+    query_ms: float | None
+    memory_mb: float
 
-
-def live_vectors(
-    catalog: Catalog, embedder: str, first_part: int = 0
-) -> Iterator[tuple[Ids, NDArray[np.float32]]]:
-    """Yield per part the ids (n,) and unit-norm vectors (n, dim) that the catalog refers to."""
-    with catalog.read() as connection:
-        parts = list_parts(connection, f"vectors/{embedder}")
-    for part in parts:
-        if part.part >= first_part:
-            ids, vectors = read_part(catalog.workspace, part)
-            rows = _live_rows(catalog, embedder, part)
-            yield ids[rows], unit_norm(vectors[rows].astype(np.float32))
-
-
-def unit_norm(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scale rows to unit length; a zero row stays zero."""
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return (vectors / np.where(norms > 0, norms, 1.0)).astype(np.float32, copy=False)
+    @property
+    def settings(self) -> IndexSettings:
+        """What was asked for when it was built."""
+        return IndexSettings(self.asked, self.memory_budget, self.seed)
 
 
 def update_index(
-    catalog: Catalog, embedder: str, dim: int, progress: Progress | None = None
-) -> str:
-    """Add what the index lacks, or build it anew where it is missing, stale, or damaged.
+    catalog: Catalog,
+    embedder: str,
+    dim: int,
+    progress: Progress | None = None,
+    settings: IndexSettings | None = None,
+    *,
+    afresh: bool = False,
+) -> IndexFacts:
+    """Add what the index lacks, or build it anew where it is missing, damaged, or outgrown.
 
-    Returns the index's factory string. The file is replaced only when it is whole; the parts
-    remain the truth, so a damaged index costs time and never data.
-    """
-    faiss = faiss_module()
-    path = index_path(catalog.workspace, embedder)
-    with catalog.read() as connection:
-        parts = list_parts(connection, f"vectors/{embedder}")
-        recorded = one(
-            connection, "SELECT parts, sha256 FROM indexes WHERE embedder = ?", [embedder]
-        )
-    whole = recorded is not None and path.is_file() and file_sha256(path) == recorded[1]
-    if whole and recorded is not None and recorded[0] == len(parts):
-        return FACTORY
-    index = (
-        faiss.read_index(str(path))
-        if whole
-        else faiss.index_factory(dim, FACTORY, faiss.METRIC_INNER_PRODUCT)
-    )
-    first = recorded[0] if whole and recorded is not None else 0
-    with (progress or Silent()).step("Indexing", len(parts) - first, "parts") as advance:
-        for ids, vectors in live_vectors(catalog, embedder, first):
-            index.add_with_ids(vectors, ids)
-            advance(1)
-    _publish(catalog, embedder, index, len(parts))
-    return FACTORY
-
-
-def open_index(catalog: Catalog, embedder: str) -> Any:
-    """Open the index after checking it against the catalog.
+    Without `settings`, those of the last build hold. The file is replaced only when it is whole;
+    the parts remain the truth, so a damaged index costs time and never data. The same parts and
+    seed give the same file, on any number of threads as far as FAISS's k-means does: graphs
+    (HNSW) are built by one thread, which takes as many times longer as there are cores.
 
     Raises:
-        WorkspaceError: it is missing, damaged, or older than the vectors; says which command mends.
+        UsageError: nothing fits the budget, or too few vectors to train what was asked for.
+        WorkspaceError: a part that is needed is missing or damaged.
     """
+    progress = progress or Silent()
     path = index_path(catalog.workspace, embedder)
     with catalog.read() as connection:
-        row = one(connection, "SELECT sha256, vectors FROM indexes WHERE embedder = ?", [embedder])
-    remedy = "run the same build-index again: it rebuilds the index from the stored vectors"
-    if row is None or not path.is_file():
+        parts = [part.part for part in list_parts(connection, f"vectors/{embedder}")]
+    recorded = index_facts(catalog, embedder)
+    settings = settings or (recorded.settings if recorded else IndexSettings())
+    choice = choose_index(live_count(catalog, embedder), dim, settings)
+    if (
+        recorded
+        and not afresh
+        and _is_right(recorded, choice, settings)
+        and _is_whole(path, recorded)
+    ):
+        if recorded.parts == len(parts) and recorded.settings == settings:
+            return recorded
+        index, first, factory = (
+            faiss_module().read_index(str(path)),
+            recorded.parts,
+            recorded.factory,
+        )
+    else:
+        index, first, factory = (
+            trained(catalog, embedder, dim, choice, settings.seed, progress),
+            0,
+            choice.factory,
+        )
+    with progress.step("Indexing", len(parts) - first, "parts") as advance:
+        _add(catalog, embedder, index, first, advance)
+    measured = measure(catalog, embedder, index, settings.seed, progress)
+    reason = "; ".join(filter(None, (choice.reason, measured.effort)))
+    return _publish(
+        catalog,
+        index,
+        embedder=embedder,
+        factory=factory,
+        parts=len(parts),
+        asked=settings.index,
+        memory_budget=settings.memory_budget,
+        seed=settings.seed,
+        reason=reason,
+        recall_at_10=measured.recall,
+        query_ms=measured.query_ms,
+    )
+
+
+def open_index(catalog: Catalog, embedder: str, *, hashed: bool = False) -> Any:
+    """Open the index to search, memory-mapped, after checking it against the catalog.
+
+    Files up to 64 MB are hashed at every opening (SHA-256 reads 0.4 to 2 GB a second); of larger
+    ones size and time of change must be those recorded, else they are hashed too. `verify` hashes
+    everything, as does `hashed`. What is mapped is read as it is searched and shared between
+    processes; FAISS before 1.11 maps only the lists of IVF.
+
+    Raises:
+        WorkspaceError: it is missing, damaged, or unreadable; says which command mends.
+    """
+    path = index_path(catalog.workspace, embedder)
+    recorded = index_facts(catalog, embedder)
+    remedy = _REMEDY.format(catalog.workspace)
+    if recorded is None or not path.is_file():
         raise WorkspaceError(f"no FAISS index at {path}: {remedy}")
-    if file_sha256(path) != row[0]:
+    if not _is_whole(path, recorded, hashed=hashed):
         raise WorkspaceError(f"{path} is not the file that the catalog recorded: {remedy}")
-    return faiss_module().read_index(str(path))
+    faiss = faiss_module()
+    flags = getattr(faiss, "IO_FLAG_MMAP_IFC", faiss.IO_FLAG_MMAP)
+    try:
+        return faiss.read_index(str(path), flags)
+    except RuntimeError as error:
+        raise WorkspaceError(
+            f"FAISS cannot read {path} ({faiss_reason(error)}): {remedy}"
+        ) from error
 
 
 def index_path(workspace: Path, embedder: str) -> Path:
@@ -106,32 +157,78 @@ def index_path(workspace: Path, embedder: str) -> Path:
     return workspace / "vectors" / embedder / "index.faiss"
 
 
-def _live_rows(catalog: Catalog, embedder: str, part: Part) -> NDArray[np.int64]:
-    """A part may hold vectors that nothing refers to, left by a build beside a busy catalog."""
-    query = 'SELECT "row" FROM vectors WHERE embedder = ? AND part = ? ORDER BY 1'
+def index_facts(catalog: Catalog, embedder: str) -> IndexFacts | None:
+    """Return what the catalog says of an embedder's index, or None."""
+    names = ", ".join(IndexFacts.__annotations__)
     with catalog.read() as connection:
-        found = connection.execute(query, [embedder, part.part]).fetchnumpy()
-    return np.asarray(found["row"], dtype=np.int64)
+        row = one(connection, f"SELECT {names} FROM indexes WHERE embedder = ?", [embedder])
+    return IndexFacts(*row) if row else None
 
 
-def _publish(catalog: Catalog, embedder: str, index: Any, parts: int) -> None:
-    path = index_path(catalog.workspace, embedder)
+def choose_index(count: int, dim: int, settings: IndexSettings) -> Choice:
+    """Return the index that the settings mean for `count` vectors of `dim` components.
+
+    Raises:
+        UsageError: FAISS knows no such index, or none fits the memory budget.
+    """
+    if settings.index == AUTO:
+        return choose(count, dim, settings.memory_budget)
+    return Choice(asked_factory(settings.index, dim), f"asked for: --index {settings.index}")
+
+
+def _is_right(recorded: IndexFacts, choice: Choice, settings: IndexSettings) -> bool:
+    if recorded.seed != settings.seed:
+        return False
+    if settings.index != AUTO:
+        return recorded.factory == choice.factory
+    return still_right(recorded.factory, choice)
+
+
+def _is_whole(path: Path, recorded: IndexFacts, *, hashed: bool = True) -> bool:
+    if not path.is_file():
+        return False
+    found = path.stat()
+    if found.st_size != recorded.bytes:
+        return False
+    unchanged = found.st_mtime_ns == recorded.mtime_ns and found.st_size > HASHED_UP_TO
+    return (unchanged and not hashed) or file_sha256(path) == recorded.sha256
+
+
+def _add(catalog: Catalog, embedder: str, index: Any, first: int, advance: Advance) -> None:
+    with one_thread() if graph_of(index) is not None else nullcontext():
+        for ids, vectors in live_vectors(catalog, embedder, first):
+            index.add_with_ids(vectors, ids)
+            advance(1)
+
+
+def _publish(catalog: Catalog, index: Any, **facts: Any) -> IndexFacts:
+    path = index_path(catalog.workspace, facts["embedder"])
     with atomic_path(path) as temporary:
         # Through Python's file: FAISS's own drops an error of its last flush.
         with temporary.open("wb") as file:
             faiss = faiss_module()
             faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
-        facts = {
-            "embedder": embedder,
-            "factory": FACTORY,
-            "vectors": index.ntotal,
-            "width": index.d,
-            "parts": parts,
-            "sha256": file_sha256(temporary),
-        }
-        with catalog.write() as connection:
-            columns = {name: [value] for name, value in facts.items()}
-            insert(connection, "indexes", columns, replace_on=["embedder"])
+        written = temporary.stat()
+        published = IndexFacts(
+            vectors=index.ntotal,
+            width=index.d,
+            sha256=file_sha256(temporary),
+            bytes=written.st_size,
+            mtime_ns=written.st_mtime_ns,
+            memory_mb=round(written.st_size / 1e6, 3),
+            **facts,
+        )
+        _record(catalog, published)
         # Before the index itself: killed in between, the index does not fit and both are remade.
         with atomic_path(path.with_name("index.json")) as described:
-            described.write_text(json.dumps({**facts, "metric": METRIC}, indent=2) + "\n")
+            text = json.dumps({**asdict(published), "metric": METRIC}, indent=2)
+            described.write_text(text + "\n")
+    return published
+
+
+def _record(catalog: Catalog, facts: IndexFacts) -> None:
+    row = asdict(facts)
+    names, places = ", ".join(row), ", ".join("?" * len(row))
+    with catalog.write() as connection:
+        connection.execute("DELETE FROM indexes WHERE embedder = ?", [facts.embedder])
+        connection.execute(f"INSERT INTO indexes ({names}) VALUES ({places})", list(row.values()))

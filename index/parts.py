@@ -89,6 +89,14 @@ def list_parts(connection: duckdb.DuckDBPyConnection, store: str) -> list[Part]:
     return [Part(*row) for row in rows]
 
 
+def all_parts(connection: duckdb.DuckDBPyConnection) -> list[Part]:
+    """List the recorded parts of every store in order."""
+    rows = connection.execute(
+        "SELECT store, part, rows, width, bytes, sha256 FROM parts ORDER BY store, part"
+    ).fetchall()
+    return [Part(*row) for row in rows]
+
+
 def next_number(connection: duckdb.DuckDBPyConnection, store: str) -> int:
     """Return the number that the store's next part gets."""
     parts = list_parts(connection, store)
@@ -103,7 +111,7 @@ def read_part(workspace: Path, part: Part) -> tuple[Ids, Rows]:
     """
     path = part.path(workspace)
     damaged = WorkspaceError(
-        f"{path} is missing or damaged: `kdcurate doctor -w {workspace}` names every such file"
+        f"{path} is missing or damaged: `kdcurate verify -w {workspace}` names every such file"
     )
     if not path.is_file() or path.stat().st_size != part.bytes:
         raise damaged

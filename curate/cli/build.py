@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +15,7 @@ from curate.cli.output import TerminalProgress, note, print_json, print_pairs
 
 if TYPE_CHECKING:
     from index.catalog import Catalog
+    from index.choice import IndexSettings
     from index.embedder import Embedder
     from index.sources import Partition, SourceOptions
 
@@ -54,6 +55,25 @@ def build_index(
             help="Only these formats, e.g. jpeg,png; of jpeg, png, webp, gif, bmp, tiff, avif.",
         ),
     ] = None,
+    index: Annotated[
+        str | None,
+        typer.Option(
+            help="auto, or any faiss.index_factory string, such as HNSW32 or 'IVF4096,SQ8'. auto "
+            "takes the most faithful that fits the budget: Flat, HNSW, IVF-SQ8, OPQ-PQ. Default: "
+            "as in the last build, at first auto."
+        ),
+    ] = None,
+    memory_budget: Annotated[
+        str | None,
+        typer.Option(
+            help="Memory that the opened index may take, such as 4GB or 512MB. Default: as in the "
+            "last build, at first 4GB."
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Seed of what an index is trained and measured on.", show_default="0"),
+    ] = None,
     workers: Workers = None,
     device: Device = "auto",
     dry_run: DryRun = False,
@@ -63,25 +83,33 @@ def build_index(
 
     Run again after an interruption or with more sources: what is done stays done.
     A list's paths are relative to the list; its other columns become metadata, as do the .json,
-    .txt and .parquet of img2dataset shards.
+    .txt and .parquet of img2dataset shards. The index is rebuilt when its kind no longer suits;
+    recall_at_10 and query_ms are measured each time.
 
     Example: kdcurate build-index crawl/ 'shards/*.tar' -w WS --embedder teacher.toml
+    --memory-budget 2GB
     """
     from distill.networks import load_embedder
     from distill.networks.card import resolve
     from index.build import build_index as build
     from index.build import todo_partitions
     from index.catalog import Catalog
+    from index.choice import parse_size
     from index.models import register_model
+    from index.neighbours import choose_index
     from index.sources import check
 
     options = _options(image_column, formats)
     check(sources, options)
+    given = IndexOptions(index, parse_size(memory_budget) if memory_budget else None, seed)
     catalog = Catalog(workspace)
     card = resolve(_as_source(embedder or known_embedder(catalog)))
     network = load_embedder(card, device=pick_device(device))
+    settings = given.settings(catalog, network.key)
+    choose_index(0, network.dim, settings)  # a mistyped --index is refused before any work
     if dry_run:
-        plan = _plan(catalog, todo_partitions(catalog, sources, network.key, options), network)
+        todo = todo_partitions(catalog, sources, network.key, options)
+        plan = _plan(catalog, todo, network, settings)
         (print_json if json else print_pairs)(plan)
         return
     note(f"embedding with {network.key} into {workspace}")
@@ -94,6 +122,7 @@ def build_index(
             options=options,
             workers=workers,
             progress=TerminalProgress(),
+            settings=settings,
         )
     )
     if json:
@@ -120,6 +149,28 @@ def _options(image_column: str | None, formats: str | None) -> SourceOptions:
         known = ", ".join(FORMATS).lower()
         raise UsageError(f"--formats names {names}: choose among {known}")
     return SourceOptions(image_column, tuple(name for name in FORMATS if name in wanted))
+
+
+@dataclass(frozen=True)
+class IndexOptions:
+    """What was typed about the index; what was not is as in the last build."""
+
+    index: str | None
+    memory_budget: int | None
+    seed: int | None
+
+    def settings(self, catalog: Catalog, embedder: str) -> IndexSettings:
+        """Complete with the last build's."""
+        from index.choice import IndexSettings
+        from index.neighbours import index_facts
+
+        recorded = index_facts(catalog, embedder) if catalog.exists() else None
+        last = recorded.settings if recorded else IndexSettings()
+        return IndexSettings(
+            last.index if self.index is None else self.index.strip(),
+            self.memory_budget or last.memory_budget,
+            last.seed if self.seed is None else self.seed,
+        )
 
 
 def known_embedder(catalog: Catalog) -> str:
@@ -151,17 +202,23 @@ def _as_source(card: str) -> Any:
     return Card.model_validate_json(card) if card.startswith("{") else card
 
 
-def _plan(catalog: Catalog, todo: list[Partition], network: Embedder) -> dict[str, Any]:
+def _plan(
+    catalog: Catalog, todo: list[Partition], network: Embedder, settings: IndexSettings
+) -> dict[str, Any]:
     """Measure on the first images what the rest will take."""
     from index.decoded import decode_partition
     from index.decoding import Decoder
-    from index.neighbours import FACTORY
+    from index.neighbours import choose_index
+    from index.vectors import live_count
 
     images = sum(part.count for part in todo)
+    stored = live_count(catalog, network.key) if catalog.exists() else 0
+    choice = choose_index(stored + images, network.dim, settings)
     plan: dict[str, Any] = {
         "workspace": str(catalog.workspace),
         "embedder": network.key,
-        "index": FACTORY,
+        "index": choice.factory,
+        "index_reason": choice.reason,
         "partitions": len(todo),
         "images": images,
         "disk_mb": round(images * (network.dim * 6 + 400) / 1e6, 1),

@@ -1,9 +1,10 @@
-"""kdcurate sql, schema, models, doctor, and demo."""
+"""kdcurate sql, schema, models, doctor, verify, and demo."""
 
 from __future__ import annotations
 
 import csv as csv_module
 import sys
+from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,12 +12,12 @@ from typing import Annotated, Any
 import typer
 
 from curate.cli.arguments import Json, Workspace
-from curate.cli.output import note, print_json, print_pairs, print_table
+from curate.cli.output import TerminalProgress, note, print_json, print_pairs, print_table
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    for command in (sql, schema, models, doctor, demo):
+    for command in (sql, schema, models, doctor, verify, demo):
         app.command(command.__name__)(command)
 
 
@@ -94,19 +95,52 @@ def doctor(
     json: Json = False,
 ) -> None:
     """Say what is installed, which devices there are, and whether a workspace is whole."""
-    from curate.doctor import installation, workspace_problems
+    from curate.doctor import installation, workspace_indexes, workspace_problems
+    from index.catalog import Catalog
 
     found = installation()
     problems = workspace_problems(workspace) if workspace else None
+    indexes = workspace_indexes(workspace) if workspace and Catalog(workspace).exists() else []
     if json:
-        print_json(found | ({"problems": problems} if problems is not None else {}))
+        checked = {"problems": problems, "indexes": indexes} if problems is not None else {}
+        print_json(found | checked)
     else:
         print_pairs(found)
+        if indexes:
+            print_table(list(indexes[0]), [list(row.values()) for row in indexes])
         for problem in problems or []:
             note(f"problem: {problem}")
         if problems == []:
             print_pairs({"workspace": f"{workspace} is whole"})
     if problems:
+        raise typer.Exit(1)
+
+
+def verify(
+    workspace: Workspace = Path("workspace"),
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only name what is wrong; repair nothing.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Find damaged or stale part files and indexes, and rebuild the indexes.
+
+    Reads every byte. Exit code 0: whole, or all repaired; 1: something needs you.
+
+    Example: kdcurate verify -w WS --json
+    """
+    from index.catalog import Catalog
+    from index.verify import verify as check
+
+    found = check(Catalog(workspace), repair=not dry_run, progress=TerminalProgress())
+    if json:
+        print_json([asdict(finding) for finding in found])
+    else:
+        for finding in found:
+            note(str(finding))
+        if all(finding.repaired for finding in found):
+            print_pairs({"workspace": f"{workspace} is whole"})
+    if not all(finding.repaired for finding in found):
         raise typer.Exit(1)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from curate.cli import build, duplicates, inspect, manifests, select, train
+from curate.cli import build, duplicates, inspect, manifests, search, select, train
 from curate.cli.output import note
 from index import __version__
 from index.errors import KdcurateError
@@ -29,6 +29,7 @@ build.register(app)
 duplicates.register(app)
 select.register(app)
 train.register(app)
+search.register(app)
 inspect.register(app)
 manifests.register(app)
 

@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 
 from index.catalog import Catalog, one
+from index.choice import EXACT
 from index.duplicates.unions import Unions
 from index.errors import UsageError
-from index.neighbours import faiss_module, live_vectors, open_index
+from index.faissing import faiss_module
+from index.neighbours import index_facts, open_index
 from index.parts import Ids
 from index.progress import Progress, Silent
+from index.vectors import live_vectors
 
 _NEIGHBOURS = 32
 _BLOCK = 4096
@@ -44,13 +47,20 @@ def near_duplicate_groups(
     """Find the images that share a group with another one.
 
     Each image is joined with those of its 32 nearest neighbours whose cosine is at least
-    `cosine`; groups are the connected parts. Memory is two int64 per image beside the index,
-    never a square matrix.
+    `cosine`; groups are the connected parts. Both are as the index sees them: where it is not
+    exact (see `recall_at_10`), some are missed, and one that rounds vectors (SQ, PQ) rounds their
+    cosines too; `progress` is told. Memory is two int64 per image beside the index, never a square
+    matrix.
 
     Returns:
         ids (n,) of the images in groups of two or more, and their group (n,): its smallest id.
     """
-    index = open_index(catalog, embedder)
+    index, facts = open_index(catalog, embedder), index_facts(catalog, embedder)
+    if facts and facts.factory != EXACT:
+        (progress or Silent()).say(
+            f"near-duplicates are as {facts.factory} sees them (recall@10 {facts.recall_at_10}): "
+            "build-index --index Flat makes them exact"
+        )
     all_ids = np.sort(_all_ids(index))
     unions = Unions(len(all_ids))
     with (progress or Silent()).step("Near-duplicates", len(all_ids), "images") as advance:

@@ -12,7 +12,7 @@ from index.catalog import Catalog
 from index.dhash import BITS
 from index.duplicates.unions import Positions, Unions
 from index.errors import UsageError
-from index.neighbours import faiss_module
+from index.faissing import faiss_module
 from index.parts import Ids
 from index.progress import Progress, Silent
 

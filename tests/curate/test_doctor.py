@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 
 from curate.doctor import PACKAGES, installation, workspace_problems
 from curate.selection import Pool, SelectOptions, select
+
+from .conftest import Kdcurate
 
 
 def test_the_installation_is_listed() -> None:
@@ -45,7 +48,34 @@ def test_a_damaged_index_is_named_with_its_remedy(workspace: Path, damage: str) 
     (index,) = workspace.rglob("index.faiss")
     index.unlink() if damage == "missing" else index.write_bytes(b"not FAISS")
     (problem,) = workspace_problems(workspace)
-    assert str(index) in problem and "build-index" in problem
+    assert str(index) in problem and "kdcurate verify" in problem
+
+
+def test_doctor_tells_how_faithful_each_index_is(kdcurate: Kdcurate, workspace: Path) -> None:
+    told = json.loads(kdcurate("doctor", "-w", workspace, "--json").out)
+    (index,) = told["indexes"]
+    assert (told["problems"], index["factory"], index["recall_at_10"]) == ([], "IDMap2,Flat", 1.0)
+    assert index["reason"].startswith("exact search")
+    text = kdcurate("doctor", "-w", workspace).out
+    assert "recall_at_10" in text and "IDMap2,Flat" in text
+
+
+def test_verify_repairs_and_says_what_it_cannot(kdcurate: Kdcurate, workspace: Path) -> None:
+    whole = kdcurate("verify", "-w", workspace)
+    assert (whole.code, whole.out) == (0, f"workspace  {workspace} is whole\n")
+    (index,) = workspace.rglob("index.faiss")
+    index.unlink()
+    named = kdcurate("verify", "-w", workspace, "--dry-run", "--json")
+    (finding,) = json.loads(named.out)
+    assert (named.code, finding["path"], finding["repaired"]) == (1, str(index), False)
+    mended = kdcurate("verify", "-w", workspace)
+    assert mended.code == 0 and f"repaired: {index} is missing: rebuilt as" in mended.err
+    assert json.loads(kdcurate("verify", "-w", workspace, "--json").out) == []
+    (part, *_) = sorted((workspace / "logits").rglob("part-*.npz"))
+    part.unlink()
+    lost = kdcurate("verify", "-w", workspace)
+    assert (lost.code, lost.out) == (1, "")
+    assert f"{part} is missing or damaged: restore it from a copy" in lost.err
 
 
 def test_an_image_decided_twice_is_told(pool: Pool, workspace: Path) -> None:

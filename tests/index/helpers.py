@@ -21,8 +21,9 @@ from PIL import Image
 from index.build import Summary, build_index
 from index.catalog import Catalog
 from index.decoding import Decoded, Decoder, Pixels, View
-from index.neighbours import live_vectors, open_index
+from index.neighbours import open_index
 from index.progress import Advance
+from index.vectors import live_vectors
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 

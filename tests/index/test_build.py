@@ -19,9 +19,10 @@ from index.catalog import Catalog, insert
 from index.decoding import Pixels
 from index.errors import DataError, WorkspaceError
 from index.ids import content_sha256, image_id
-from index.neighbours import index_path, live_vectors
+from index.neighbours import index_path
 from index.progress import Advance
 from index.sources import SourceOptions
+from index.vectors import live_vectors
 
 from .helpers import (
     Quadrants,
@@ -53,6 +54,7 @@ def undisturbed(crawl: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_build_counts_what_it_found(crawl: Path, tmp_path: Path) -> None:
     summary = build(tmp_path / "ws", crawl / "*.tar")
     # Four shards of three images, a damaged file and a copy of the first image each.
+    assert (summary.recall_at_10, summary.query_ms is not None) == (1.0, True)
     assert asdict(summary) == {
         "images": 12,
         "new": 12,
@@ -60,6 +62,10 @@ def test_a_build_counts_what_it_found(crawl: Path, tmp_path: Path) -> None:
         "failed": 4,
         "vectors": 12,
         "index": "IDMap2,Flat",
+        "index_reason": "exact search; takes 1.7 KB of the 4 GB that it may",
+        "index_mb": 0.001,
+        "recall_at_10": summary.recall_at_10,
+        "query_ms": summary.query_ms,
     }
     again = build(tmp_path / "ws", crawl / "*.tar")
     assert asdict(again) == {**asdict(summary), "new": 0}
@@ -216,7 +222,7 @@ def test_after_damage_a_rebuild_mends_or_names(crawl: Path, tmp_path: Path, name
         assert content(tmp_path / "ws") == before
         return
     index_path(tmp_path / "ws", Quadrants.key).unlink()  # so that the parts are needed
-    with pytest.raises(WorkspaceError, match=r"part-00000\.npz is missing or damaged: .*doctor"):
+    with pytest.raises(WorkspaceError, match=r"part-00000\.npz is missing or damaged: .*verify"):
         build(tmp_path / "ws", crawl / "*.tar")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ from numpy.typing import NDArray
 from index.catalog import Catalog, insert
 from index.errors import WorkspaceError
 from index.files import file_sha256
-from index.neighbours import index_path, live_vectors, open_index, unit_norm, update_index
+from index.neighbours import index_facts, index_path, open_index, update_index
 from index.parts import next_number, record_part, write_part
+from index.vectors import live_vectors, unit_norm
 
 DIM = 6
 
@@ -76,7 +78,7 @@ def test_rows_are_scaled_to_unit_length_and_zero_stays_zero() -> None:
 
 def test_new_parts_are_added(catalog: Catalog) -> None:
     before = file_sha256(index_path(catalog.workspace, "e"))
-    assert update_index(catalog, "e", DIM) == "IDMap2,Flat"
+    assert update_index(catalog, "e", DIM).factory == "IDMap2,Flat"
     assert file_sha256(index_path(catalog.workspace, "e")) == before
     store(catalog, *sample(3, 50))
     update_index(catalog, "e", DIM)
@@ -86,15 +88,14 @@ def test_new_parts_are_added(catalog: Catalog) -> None:
 def test_the_side_car_describes_the_index(catalog: Catalog) -> None:
     path = index_path(catalog.workspace, "e")
     facts = json.loads(path.with_name("index.json").read_text())
-    assert facts == {
-        "embedder": "e",
-        "factory": "IDMap2,Flat",
-        "metric": "cosine",
-        "parts": 3,
-        "vectors": 150,
-        "width": DIM,
-        "sha256": file_sha256(path),
-    }
+    recorded = index_facts(catalog, "e")
+    assert recorded is not None
+    assert facts == {**asdict(recorded), "metric": "cosine"}
+    assert (recorded.factory, recorded.vectors, recorded.width) == ("IDMap2,Flat", 150, DIM)
+    assert (recorded.parts, recorded.asked, recorded.recall_at_10) == (3, "auto", 1.0)
+    assert recorded.reason.startswith("exact search; takes ")
+    assert recorded.memory_mb == round(path.stat().st_size / 1e6, 3)
+    assert recorded.sha256 == file_sha256(path)
 
 
 def truncate(path: Path) -> None:
@@ -121,7 +122,7 @@ def test_a_damaged_index_is_named_and_rebuilt(
 ) -> None:
     path = index_path(catalog.workspace, "e")
     damage(path)
-    with pytest.raises(WorkspaceError, match=f"{said}.*build-index again: it rebuilds") as caught:
+    with pytest.raises(WorkspaceError, match=f"{said}.*kdcurate verify -w .* rebuilds") as caught:
         open_index(catalog, "e")
     assert str(path) in str(caught.value)
     update_index(catalog, "e", DIM)

@@ -33,7 +33,15 @@ COMMENT ON TABLE vectors IS 'which row of which part file holds an image''s embe
 
 CREATE TABLE indexes (
     embedder VARCHAR NOT NULL, factory VARCHAR NOT NULL, vectors BIGINT NOT NULL, width INTEGER NOT NULL,
-    parts INTEGER NOT NULL, sha256 VARCHAR NOT NULL);
+    parts INTEGER NOT NULL, sha256 VARCHAR NOT NULL, bytes BIGINT NOT NULL, mtime_ns BIGINT NOT NULL,
+    asked VARCHAR NOT NULL, memory_budget BIGINT NOT NULL, seed BIGINT NOT NULL, reason VARCHAR NOT NULL,
+    recall_at_10 DOUBLE, query_ms DOUBLE, memory_mb DOUBLE NOT NULL);
+COMMENT ON COLUMN indexes.factory IS 'string for faiss.index_factory; inner product of unit vectors is the cosine';
+COMMENT ON COLUMN indexes.asked IS 'auto or the --index that was given; the next build goes by it too';
+COMMENT ON COLUMN indexes.reason IS 'why this kind of index, and how far it searches';
+COMMENT ON COLUMN indexes.recall_at_10 IS 'share of the 10 nearest that it finds, against exact search on 256 of its vectors';
+COMMENT ON COLUMN indexes.query_ms IS 'median time of one query alone';
+COMMENT ON COLUMN indexes.mtime_ns IS 'time of change of the file; a large one that kept it is not hashed when opened';
 COMMENT ON TABLE indexes IS 'the FAISS index of each embedder, rebuilt from its vectors whenever it differs';
 
 CREATE TABLE models (

@@ -51,7 +51,9 @@ def test_build_select_and_explain_in_json(
     built = kdcurate("build-index", crawl, "-w", ws, "--embedder", teacher, *QUIET, "--json")
     assert built.code == 0
     found = parsed(built.out)
-    assert found.pop("index")
+    assert (found.pop("index"), found.pop("recall_at_10")) == ("IDMap2,Flat", 1.0)
+    assert found.pop("index_reason").startswith("exact search")
+    assert min(found.pop("index_mb"), found.pop("query_ms")) > 0
     assert found == {
         "images": IMAGES,
         "new": IMAGES,
@@ -80,6 +82,27 @@ def test_build_select_and_explain_in_json(
     assert (explained["image_id"], explained["rank"], explained["selected"]) == (image, 1, True)
     text = kdcurate("manifests", "explain", "first", image, "-w", ws).out
     assert explained["reason"] in text and explained["found_at"][0] in text
+
+
+def test_an_index_is_asked_for_and_remembered(
+    kdcurate: Kdcurate, crawl: Path, teacher: str, tmp_path: Path
+) -> None:
+    command = ("build-index", crawl, "-w", tmp_path / "ws", *QUIET, "--json")
+    wrong = kdcurate(*command, "--embedder", teacher, "--index", "Flatt")
+    assert wrong.code == 2 and one_line(wrong.err.partition("\n")[2] or wrong.err)
+    assert "--index 'Flatt' makes no FAISS index" in wrong.err
+    wrong = kdcurate(*command, "--embedder", teacher, "--memory-budget", "much")
+    assert (wrong.code, one_line(wrong.err)) == (2, True)
+    assert not (tmp_path / "ws").exists()
+    asked = ("--embedder", teacher, "--index", "HNSW8", "--memory-budget", "1GB", "--seed", 3)
+    plan = parsed(kdcurate(*command, *asked, "--dry-run").out)
+    assert (plan["index"], plan["index_reason"]) == ("IDMap2,HNSW8", "asked for: --index HNSW8")
+    assert parsed(kdcurate(*command, *asked).out)["index"] == "IDMap2,HNSW8"
+    again = parsed(kdcurate(*command).out)
+    assert again["index"] == "IDMap2,HNSW8" and "efSearch = " in again["index_reason"]
+    recorded = query(tmp_path / "ws", "SELECT asked, memory_budget, seed FROM indexes")
+    assert recorded == [("HNSW8", 10**9, 3)]
+    assert parsed(kdcurate(*command, "--index", "auto").out)["index"] == "IDMap2,Flat"
 
 
 def test_data_goes_to_stdout_and_notes_to_stderr(

@@ -26,8 +26,19 @@ LEAVES = [one for one in EVERY if not hasattr(one.values[1], "commands")]
 
 def test_the_commands_are_those_that_are_promised() -> None:
     names = {one.id for one in LEAVES}
-    promised = {"build-index", "select", "distill", "evaluate", "sql", "schema", "models"}
-    assert promised | {"doctor", "demo", "duplicates"} <= names
+    promised = {
+        "build-index",
+        "select",
+        "distill",
+        "evaluate",
+        "sql",
+        "schema",
+        "models",
+        "search",
+        "verify",
+        "duplicates",
+    }
+    assert promised | {"doctor", "demo"} <= names
     assert {"manifests list", "manifests show", "manifests explain"} <= names
 
 

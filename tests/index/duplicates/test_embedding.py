@@ -9,9 +9,11 @@ import pytest
 from numpy.typing import NDArray
 
 from index.catalog import Catalog
+from index.choice import IndexSettings
 from index.duplicates import near_duplicate_groups
 from index.neighbours import update_index
 
+from ..test_build import Told
 from ..test_neighbours import DIM, store
 from .test_unions import components
 
@@ -67,3 +69,16 @@ def test_far_images_are_in_no_group(tmp_path: Path) -> None:
     update_index(catalog, "e", DIM)
     found, groups = near_duplicate_groups(catalog, "e", 0.5)
     assert (found.tolist(), groups.tolist()) == ([], [])
+
+
+def test_an_index_that_is_not_exact_is_told(tmp_path: Path) -> None:
+    catalog, told = Catalog(tmp_path), Told()
+    store(catalog, *clusters(0))
+    update_index(catalog, "e", DIM)
+    exact = near_duplicate_groups(catalog, "e", 0.97, told)
+    assert told.said == []
+    update_index(catalog, "e", DIM, settings=IndexSettings("SQ8"))
+    found = near_duplicate_groups(catalog, "e", 0.97, told)
+    (said,) = told.said
+    assert "as IDMap2,SQ8 sees them (recall@10 " in said and "--index Flat" in said
+    assert len(np.setxor1d(found[0], exact[0])) < 0.1 * len(exact[0])

@@ -1,0 +1,141 @@
+"""Which index for how much memory? Size against budget, recall, speed and time to build.
+
+    .venv/bin/python benchmarks/indexes.py --vectors 1000000
+
+The vectors are a mixture of unequal clusters in a subspace, as embeddings of real images are, with
+noise of every component on top. Budgets are chosen so that each automatic choice is made at least
+once. Recall@10 is that of `index.recall`: neighbours other than the query itself, against exact
+search, on 256 vectors. Queries/s are batches of 256 on all threads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.catalog import Catalog, insert
+from index.choice import (
+    EXACT_UP_TO,
+    IndexSettings,
+    flat_bytes,
+    hnsw_bytes,
+    list_count,
+    pq_bytes,
+    sq8_bytes,
+)
+from index.faissing import faiss_module
+from index.neighbours import open_index, update_index
+from index.parts import record_part, write_part
+from index.recall import NEIGHBOURS, QUERIES
+from index.vectors import sample_vectors
+
+ROWS_A_PART = 8192
+EMBEDDER = "mixture"
+
+
+def mixture(count: int, dim: int, seed: int) -> Iterator[NDArray[np.float16]]:
+    """Yield the vectors (n, dim) part by part: n/200 clusters, sizes by a power law."""
+    rng = np.random.default_rng(seed)
+    clusters, rank = max(1, count // 200), min(64, dim)
+    basis = rng.normal(size=(rank, dim)) / np.sqrt(rank)
+    centres = rng.normal(size=(clusters, rank))
+    share = 1 / np.arange(1, clusters + 1) ** 0.5
+    for start in range(0, count, ROWS_A_PART):
+        rows = min(ROWS_A_PART, count - start)
+        which = rng.choice(clusters, size=rows, p=share / share.sum())
+        inner = centres[which] + 0.6 * rng.normal(size=(rows, rank))
+        yield (inner @ basis + 0.1 * rng.normal(size=(rows, dim))).astype(np.float16)
+
+
+def fill(catalog: Catalog, count: int, dim: int) -> None:
+    """Store the vectors as a build does; ids are random, as hashes of contents are."""
+    rng = np.random.default_rng(1)
+    for number, vectors in enumerate(mixture(count, dim, 0)):
+        ids = rng.integers(2**62, size=len(vectors), dtype=np.int64)
+        part = write_part(catalog.workspace, f"vectors/{EMBEDDER}", number, ids, vectors)
+        rows = {"image_id": ids, "embedder": EMBEDDER, "part": number, "row": np.arange(len(ids))}
+        with catalog.write() as connection:
+            record_part(connection, part)
+            insert(connection, "vectors", rows)
+
+
+def budgets(count: int, dim: int) -> list[int]:
+    """Return a budget for each automatic choice; an exact index only where it would be chosen."""
+    lists = list_count(count, dim)
+    full = flat_bytes(count, dim) if count <= EXACT_UP_TO else hnsw_bytes(count, dim)
+    codes = [code for code in (64, 16) if 2 * code <= dim]
+    sizes = [full, sq8_bytes(count, dim, lists)]
+    sizes += [pq_bytes(count, dim, lists, code) for code in codes]
+    return [int(1.1 * size) for size in sizes]
+
+
+def speed(catalog: Catalog, index: Any) -> float:
+    """Return queries a second, in batches on all threads; the best of three."""
+    _, queries = sample_vectors(catalog, EMBEDDER, QUERIES, 7)
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        index.search(queries, NEIGHBOURS)
+        times.append(time.perf_counter() - began)
+    return len(queries) / min(times)
+
+
+def ours(catalog: Catalog, dim: int, settings: IndexSettings) -> dict[str, Any]:
+    began = time.monotonic()
+    facts = update_index(catalog, EMBEDDER, dim, settings=settings, afresh=True)
+    seconds = time.monotonic() - began
+    return {
+        "tool": "kdcurate",
+        "index": facts.factory.removeprefix("IDMap2,"),
+        "MB": facts.bytes / 1e6,
+        "recall": facts.recall_at_10,
+        "ms": facts.query_ms,
+        "qps": speed(catalog, open_index(catalog, EMBEDDER)),
+        "s": seconds,
+    }
+
+
+def row(budget: int, found: dict[str, Any]) -> str:
+    cells = [f"{budget / 1e6:.0f}", found["tool"], f"`{found['index']}`"]
+    formats = {"MB": ".1f", "recall": ".3f", "ms": ".2f", "qps": ".0f", "s": ".0f"}
+    cells += [format(found[name], how) if name in found else "" for name, how in formats.items()]
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--vectors", type=int, default=1_000_000)
+    parser.add_argument("--dim", type=int, default=512)
+    options = parser.parse_args()
+    faiss = faiss_module()
+    print(
+        f"{date.today()}, FAISS {faiss.__version__}, {platform.machine()}, {os.cpu_count()} cores"
+    )
+    print(f"{options.vectors:,} vectors of {options.dim} components\n")
+    print("| budget MB | tool | index | MB | recall@10 | ms a query | queries/s | build s |")
+    print("|---|---|---|---|---|---|---|---|", flush=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        catalog = Catalog(Path(scratch))
+        fill(catalog, options.vectors, options.dim)
+        for budget in budgets(options.vectors, options.dim):
+            found = [ours(catalog, options.dim, IndexSettings(memory_budget=budget))]
+            for one in found:
+                print(row(budget, one), flush=True)
+        if options.vectors <= EXACT_UP_TO:  # where no budget makes auto choose a graph
+            settings = IndexSettings("HNSW32")
+            found = [ours(catalog, options.dim, settings)]
+            print(row(settings.memory_budget, {**found[0], "tool": "kdcurate, --index HNSW32"}))
+
+
+if __name__ == "__main__":
+    main()

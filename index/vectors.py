@@ -1,0 +1,113 @@
+"""The stored vectors of an embedder, streamed part by part, sampled, or looked up by image id."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.catalog import Catalog, one
+from index.errors import WorkspaceError
+from index.parts import Ids, Part, list_parts, read_part
+
+Vectors = NDArray[np.float32]
+
+
+def live_vectors(
+    catalog: Catalog, embedder: str, first_part: int = 0
+) -> Iterator[tuple[Ids, Vectors]]:
+    """Yield per part the ids (n,) and unit-norm vectors (n, dim) that the catalog refers to."""
+    with catalog.read() as connection:
+        parts = list_parts(connection, f"vectors/{embedder}")
+    for part in parts:
+        if part.part >= first_part:
+            ids, vectors = read_part(catalog.workspace, part)
+            rows = _live_rows(catalog, embedder, part)
+            yield ids[rows], unit_norm(vectors[rows].astype(np.float32))
+
+
+def live_count(catalog: Catalog, embedder: str) -> int:
+    """Return how many images have a vector of this embedder."""
+    with catalog.read() as connection:
+        row = one(connection, "SELECT count(*) FROM vectors WHERE embedder = ?", [embedder])
+    return int(row[0]) if row else 0
+
+
+def unit_norm(vectors: Vectors) -> Vectors:
+    """Scale rows to unit length; a zero row stays zero."""
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (vectors / np.where(norms > 0, norms, 1.0)).astype(np.float32, copy=False)
+
+
+def sample_vectors(catalog: Catalog, embedder: str, count: int, seed: int) -> tuple[Ids, Vectors]:
+    """Draw `count` of the live vectors, or all where there are fewer; memory holds twice as many.
+
+    The ids, hashes of contents, are mixed with the seed and the smallest taken: which images are
+    drawn, and their order, depends neither on the parts nor on the order of the crawl.
+    """
+    ids: Ids = np.empty(0, np.int64)
+    keys = np.empty(0, np.uint64)
+    kept: Vectors | None = None
+    for new_ids, vectors in live_vectors(catalog, embedder):
+        new_keys = _mixed(new_ids, seed)
+        if len(keys) == count and count:
+            below = new_keys < keys[-1]
+            new_ids, new_keys, vectors = new_ids[below], new_keys[below], vectors[below]
+        keys = np.concatenate([keys, new_keys])
+        order = np.argsort(keys, kind="stable")[:count]
+        keys = keys[order]
+        ids = np.concatenate([ids, new_ids])[order]
+        kept = (vectors if kept is None else np.concatenate([kept, vectors]))[order]
+    return ids, np.empty((0, 0), np.float32) if kept is None else kept
+
+
+def vectors_of(catalog: Catalog, embedder: str, ids: Ids) -> Vectors:
+    """Look up unit-norm vectors (n, dim) by image id, reading only the parts that hold them.
+
+    Raises:
+        WorkspaceError: an image has no vector of this embedder.
+    """
+    with catalog.read() as connection:
+        connection.register("wanted", {"image_id": ids, "place": np.arange(len(ids))})
+        found = connection.execute(
+            'SELECT w.place, v.part, v."row" FROM wanted w JOIN vectors v USING (image_id) '
+            "WHERE v.embedder = ?",
+            [embedder],
+        ).fetchnumpy()
+        parts = {part.part: part for part in list_parts(connection, f"vectors/{embedder}")}
+    missing = np.setdiff1d(np.arange(len(ids)), np.asarray(found["place"]))
+    if len(missing):
+        raise WorkspaceError(
+            f"image {ids[missing[0]]} has no vector of {embedder}: run build-index on its source, "
+            "or take another id"
+        )
+    rows: dict[int, NDArray[np.float16]] = {}
+    part_of, row_of = np.asarray(found["part"]), np.asarray(found["row"])
+    place = np.asarray(found["place"])
+    for number in np.unique(part_of).tolist():
+        here = part_of == number
+        _, stored = read_part(catalog.workspace, parts[number])
+        picked = stored[row_of[here]]
+        rows |= dict(zip(place[here].tolist(), picked, strict=True))
+    if not rows:
+        return np.empty((0, 0), np.float32)
+    return unit_norm(np.stack([rows[i] for i in range(len(ids))]).astype(np.float32))
+
+
+def _mixed(ids: Ids, seed: int) -> NDArray[np.uint64]:
+    """Permute the 64-bit integers, another way for another seed (SplitMix64's finaliser)."""
+    golden = 0x9E3779B97F4A7C15
+    keys = ids.astype(np.uint64) ^ np.uint64((seed + 1) * golden % 2**64)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        keys = (keys ^ (keys >> np.uint64(shift))) * np.uint64(factor)
+    mixed: NDArray[np.uint64] = keys ^ (keys >> np.uint64(31))
+    return mixed
+
+
+def _live_rows(catalog: Catalog, embedder: str, part: Part) -> NDArray[np.int64]:
+    """A part may hold vectors that nothing refers to, left by a build beside a busy catalog."""
+    query = 'SELECT "row" FROM vectors WHERE embedder = ? AND part = ? ORDER BY 1'
+    with catalog.read() as connection:
+        found = connection.execute(query, [embedder, part.part]).fetchnumpy()
+    return np.asarray(found["row"], dtype=np.int64)
