@@ -49,10 +49,11 @@ class StoredLogits:
         self._read = lru_cache(maxsize=2)(self._read_rows)
 
     def batches(self) -> Iterator[tuple[Ids, Floats]]:
-        """Yield ids (n,) and logits (n, K), a part at a time."""
+        """Yield ids (n,) and logits (n, K) of the images that are still there, a part at a time."""
         for part in self._parts.values():
-            ids, rows = read_part(self._catalog.workspace, part)
-            yield ids, rows.astype(np.float32)
+            ids, rows = read_live(self._catalog, self._model, part)
+            if len(ids):
+                yield ids, rows.astype(np.float32)
 
     def gather(self, ids: Ids) -> Floats:
         """Find each id's part and row in the catalog; one part usually holds a whole batch.
@@ -84,3 +85,13 @@ class StoredLogits:
     def _read_rows(self, number: int) -> NDArray[np.float16]:
         part: Part = self._parts[number]
         return read_part(self._catalog.workspace, part)[1]
+
+
+def read_live(catalog: Catalog, model: str, part: Part) -> tuple[Ids, NDArray[np.float16]]:
+    """Read the rows of a part of logits or moments that the table `scores` refers to."""
+    query = 'SELECT "row" FROM scores WHERE model = ? AND part = ? ORDER BY 1'
+    with catalog.read() as connection:
+        found = connection.execute(query, [model, part.part]).fetchnumpy()
+    live = np.asarray(found["row"], dtype=np.int64)
+    ids, rows = read_part(catalog.workspace, part)
+    return ids[live], rows[live]

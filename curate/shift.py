@@ -6,9 +6,10 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
+from curate.logits import read_live
 from index.catalog import Catalog, insert, literal, one
 from index.files import scratch
-from index.parts import Ids, Part, list_parts, read_part
+from index.parts import Ids, Part, list_parts
 
 BN_SHIFT = "bn_shift"
 
@@ -30,18 +31,18 @@ def update_bn_shift(catalog: Catalog, model: str) -> bool:
             "SELECT count(*) FROM shifts WHERE model = ? AND estimator = ?",
             [model, BN_SHIFT],
         )
-    total = sum(part.rows for part in parts)
-    if total == 0:
+        scored = one(connection, "SELECT count(*) FROM scores WHERE model = ?", [model])
+    if not parts or scored == (0,):
         return False
-    if stored == (total,):
+    if stored == scored:
         return True
-    statistics = _layer_statistics(catalog, parts)
+    statistics = _layer_statistics(catalog, model, parts)
     with scratch(catalog.workspace, "shift") as folder:
         values = folder / "values.parquet"
         with duckdb.connect(folder / "values.duckdb") as table:
             table.execute("CREATE TABLE shifted (image_id BIGINT, value FLOAT)")
             for part in parts:
-                ids, raw = _read(catalog, part)
+                ids, raw = _read(catalog, model, part)
                 insert(table, "shifted", {"image_id": ids, "value": mean_z_score(raw, *statistics)})
             table.execute(f"COPY shifted TO {literal(values)} (FORMAT parquet)")
         with catalog.write() as connection:
@@ -65,14 +66,16 @@ def mean_z_score(
 
 
 def _layer_statistics(
-    catalog: Catalog, parts: list[Part]
+    catalog: Catalog, model: str, parts: list[Part]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and standard deviation (L,) over all parts, by Chan's merging of moments."""
     count = 0
     mean = np.zeros(parts[0].width)
     squares = np.zeros(parts[0].width)
     for part in parts:
-        _, raw = _read(catalog, part)
+        _, raw = _read(catalog, model, part)
+        if len(raw) == 0:
+            continue
         part_mean = raw.mean(axis=0)
         delta = part_mean - mean
         merged = count + len(raw)
@@ -82,6 +85,6 @@ def _layer_statistics(
     return mean, np.sqrt(squares / count)
 
 
-def _read(catalog: Catalog, part: Part) -> tuple[Ids, NDArray[np.float64]]:
-    ids, rows = read_part(catalog.workspace, part)
+def _read(catalog: Catalog, model: str, part: Part) -> tuple[Ids, NDArray[np.float64]]:
+    ids, rows = read_live(catalog, model, part)
     return ids, rows.astype(np.float64)

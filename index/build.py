@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from index.parts import next_number, write_part
 from index.progress import Progress, Silent
 from index.quarantine import IMAGE_LIMIT_S, Quarantine
 from index.sources import Partition, SourceOptions
+from index.vanished import forget_vanished
 from index.workers import default_workers, ordered_map
 
 ROWS_A_PART = 8192
@@ -79,34 +80,41 @@ def build_index(
         asked_factory(settings.index, embedder.dim)  # refused before any work
     lock = workspace / ".build.lock"
     with locked(lock, f"another build-index works in {workspace}"):
-        todo = todo_partitions(catalog, source_names, embedder.key, options)
-        before = _image_count(catalog)
+        listed = listed_partitions(source_names, options)
+        todo = todo_partitions(catalog, listed, embedder.key)
+        before = _latest(catalog)
         remove_leftovers(workspace / "vectors" / embedder.key)
         _embed(catalog, todo, embedder, quarantine, workers, rows_a_part, progress)
+        gone = forget_vanished(catalog, listed.values())
+        if gone:
+            progress.say(f"{gone} images are in no source any more: forgotten")
         facts = update_index(catalog, embedder.key, embedder.dim, progress, settings)
         return _summary(catalog, before, facts)
 
 
-def todo_partitions(
-    catalog: Catalog,
-    source_names: Sequence[str],
-    embedder: str,
-    options: SourceOptions | None = None,
-) -> list[Partition]:
-    """List the partitions of the sources that this embedder has not done yet.
+def listed_partitions(
+    source_names: Sequence[str], options: SourceOptions | None = None
+) -> dict[str, Partition]:
+    """List the partitions of the sources by their keys; a source may be named twice.
 
     Raises:
         NothingSelectedError: the sources hold no file that could be an image.
     """
+    listed = {part.key: part for part in sources.partitions(source_names, options)}
+    if not listed:
+        raise NothingSelectedError(f"no images in {', '.join(source_names)}: nothing to build")
+    return listed
+
+
+def todo_partitions(
+    catalog: Catalog, listed: Mapping[str, Partition], embedder: str
+) -> list[Partition]:
+    """Return the listed partitions that this embedder has not done yet."""
     done: set[str] = set()
     if catalog.exists():
         query = "SELECT key FROM partitions WHERE embedder = ?"
         with catalog.read() as connection:
             done = {key for (key,) in connection.execute(query, [embedder]).fetchall()}
-    # A source may be named twice.
-    listed = {part.key: part for part in sources.partitions(source_names, options)}
-    if not listed:
-        raise NothingSelectedError(f"no images in {', '.join(source_names)}: nothing to build")
     return [part for key, part in listed.items() if key not in done]
 
 
@@ -179,19 +187,26 @@ def _next_part(catalog: Catalog, embedder: str) -> int:
         return next_number(connection, f"vectors/{embedder}")
 
 
-def _image_count(catalog: Catalog) -> int:
+def _latest(catalog: Catalog) -> Any:
+    """When the last image was added so far."""
     if not catalog.exists():
-        return 0
+        return None
     with catalog.read() as connection:
-        return _count(connection, "SELECT count(*) FROM images")
+        row = one(connection, "SELECT max(added_at) FROM images")
+    return row[0] if row else None
 
 
-def _summary(catalog: Catalog, before: int, facts: IndexFacts) -> Summary:
+def _summary(catalog: Catalog, before: Any, facts: IndexFacts) -> Summary:
     with catalog.read() as connection:
         images = _count(connection, "SELECT count(*) FROM images")
         return Summary(
             images=images,
-            new=images - before,
+            new=_count(
+                connection,
+                "SELECT count(*) FROM images WHERE added_at > ? OR ? IS NULL",
+                before,
+                before,
+            ),
             duplicates=_count(connection, "SELECT count(*) FROM locations") - images,
             failed=_count(connection, "SELECT count(*) FROM failures"),
             vectors=facts.vectors,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,7 @@ from index.decoded import DecodedPartition
 from index.errors import CatalogBusyError, WorkspaceError
 from index.parts import Part, half, record_part
 from index.progress import Progress
+from index.vanished import forget_images
 
 
 @dataclass
@@ -111,24 +113,29 @@ class PendingCommits:
 
 
 def _commit(connection: duckdb.DuckDBPyConnection, batch: Batch, embedder: str) -> None:
+    connection.execute("CREATE TEMP TABLE replaced (image_id BIGINT)")
     if batch.images:
         _refuse_collisions(connection, batch)
         _insert_new_images(connection, batch)
     for table, rows in (("locations", batch.locations), ("failures", batch.failures)):
         if rows:
             latest = {row["uri"]: row for row in rows}  # overlapping sources name a file twice
-            for stale in ("locations", "failures"):  # a file that was mended or replaced
-                _delete_uris(connection, stale, list(latest))
+            _delete_uris(connection, list(latest))  # of files that were mended or replaced
             insert(connection, table, _columns(list(latest.values())))
     if batch.part is not None:
         record_part(connection, batch.part)
         _insert_vectors(connection, batch, batch.part.part, embedder)
     _forget_other_formats(connection, [row["key"] for row in batch.partitions], embedder)
     insert(connection, "partitions", {**_columns(batch.partitions), "embedder": embedder})
+    forget_images(connection, "replaced")
+    connection.execute("DROP TABLE replaced")
 
 
-def _delete_uris(connection: duckdb.DuckDBPyConnection, table: str, uris: list[str]) -> None:
-    connection.execute(f"DELETE FROM {table} WHERE uri IN (SELECT unnest(?))", [uris])
+def _delete_uris(connection: duckdb.DuckDBPyConnection, uris: list[str]) -> None:
+    gone = "uri IN (SELECT unnest(?))"
+    connection.execute(f"INSERT INTO replaced SELECT image_id FROM locations WHERE {gone}", [uris])
+    for table in ("locations", "failures"):
+        connection.execute(f"DELETE FROM {table} WHERE {gone}", [uris])
 
 
 def _forget_other_formats(
@@ -145,7 +152,7 @@ def _forget_other_formats(
 
 def _insert_new_images(connection: duckdb.DuckDBPyConnection, batch: Batch) -> None:
     connection.execute("CREATE TEMP TABLE incoming_images AS FROM images LIMIT 0")
-    columns = {**_columns(batch.images), "added_at": np.datetime64("now", "us")}
+    columns = {**_columns(batch.images), "added_at": np.datetime64(time.time_ns() // 1000, "us")}
     insert(connection, "incoming_images", columns)
     connection.execute(
         "INSERT INTO images SELECT * FROM (SELECT DISTINCT ON (id) * FROM incoming_images) i "

@@ -92,7 +92,7 @@ def gather(partition: Partition, decoder: Decoder, found: Iterable[Outcome]) -> 
     have: set[int] = set()
     for outcome in found:
         item, key = outcome.item, image_id(outcome.sha256)
-        place = {"uri": item.uri, "container": item.container}
+        place = {"uri": item.uri, "container": item.container, "partition": partition.key}
         if outcome.reason:
             decoded.failures.append({**place, "reason": outcome.reason})
             continue

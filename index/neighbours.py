@@ -91,6 +91,7 @@ def update_index(
         and not afresh
         and _is_right(recorded, choice, settings)
         and _is_whole(path, recorded)
+        and live_count(catalog, embedder, before_part=recorded.parts) == recorded.vectors
     ):
         if recorded.parts == len(parts) and recorded.settings == settings:
             return recorded
@@ -142,6 +143,8 @@ def open_index(catalog: Catalog, embedder: str, *, hashed: bool = False) -> Any:
         raise WorkspaceError(f"no FAISS index at {path}: {remedy}")
     if not _is_whole(path, recorded, hashed=hashed):
         raise WorkspaceError(f"{path} is not the file that the catalog recorded: {remedy}")
+    if live_count(catalog, embedder) != recorded.vectors:
+        raise WorkspaceError(f"{path} is older than the vectors: {remedy}")
     faiss = faiss_module()
     flags = getattr(faiss, "IO_FLAG_MMAP_IFC", faiss.IO_FLAG_MMAP)
     try:

@@ -27,10 +27,11 @@ def live_vectors(
             yield ids[rows], unit_norm(vectors[rows].astype(np.float32))
 
 
-def live_count(catalog: Catalog, embedder: str) -> int:
-    """Return how many images have a vector of this embedder."""
+def live_count(catalog: Catalog, embedder: str, before_part: int | None = None) -> int:
+    """Return how many images have a vector of this embedder, in all parts or in the first ones."""
+    query = "SELECT count(*) FROM vectors WHERE embedder = ? AND part < coalesce(?, part + 1)"
     with catalog.read() as connection:
-        row = one(connection, "SELECT count(*) FROM vectors WHERE embedder = ?", [embedder])
+        row = one(connection, query, [embedder, before_part])
     return int(row[0]) if row else 0
 
 

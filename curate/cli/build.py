@@ -92,7 +92,7 @@ def build_index(
     from distill.networks import load_embedder
     from distill.networks.card import resolve
     from index.build import build_index as build
-    from index.build import todo_partitions
+    from index.build import listed_partitions, todo_partitions
     from index.catalog import Catalog
     from index.choice import parse_size
     from index.models import register_model
@@ -108,7 +108,7 @@ def build_index(
     settings = given.settings(catalog, network.key)
     choose_index(0, network.dim, settings)  # a mistyped --index is refused before any work
     if dry_run:
-        todo = todo_partitions(catalog, sources, network.key, options)
+        todo = todo_partitions(catalog, listed_partitions(sources, options), network.key)
         plan = _plan(catalog, todo, network, settings)
         (print_json if json else print_pairs)(plan)
         return

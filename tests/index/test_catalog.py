@@ -53,7 +53,8 @@ def catalog(tmp_path: Path) -> Catalog:
 
 def put(catalog: Catalog, uri: str) -> None:
     with catalog.write() as connection:
-        insert(connection, "failures", {"uri": [uri], "container": "c", "reason": "r"})
+        facts = {"container": "c", "reason": "r", "partition": "p"}
+        insert(connection, "failures", {"uri": [uri], **facts})
 
 
 def uris(catalog: Catalog) -> list[str]:
@@ -64,7 +65,8 @@ def uris(catalog: Catalog) -> list[str]:
 def test_a_visit_is_one_transaction(catalog: Catalog) -> None:
     put(catalog, "kept")
     with pytest.raises(ZeroDivisionError), catalog.write() as connection:
-        insert(connection, "failures", {"uri": ["lost"], "container": "c", "reason": "r"})
+        facts = {"container": "c", "reason": "r", "partition": "p"}
+        insert(connection, "failures", {"uri": ["lost"], **facts})
         _ = 1 / 0
     assert uris(catalog) == ["kept"]
 
@@ -76,7 +78,8 @@ def test_a_killed_writer_leaves_nothing_of_its_transaction(catalog: Catalog) -> 
         "from tests.index.helpers import die\n"
         "with Catalog(Path(sys.argv[1])).write() as connection:\n"
         "    names = {'uri': [str(i) for i in range(200_000)]}\n"
-        "    insert(connection, 'failures', {**names, 'container': 'c', 'reason': 'r'})\n"
+        "    facts = {'container': 'c', 'reason': 'r', 'partition': 'p'}\n"
+        "    insert(connection, 'failures', {**names, **facts})\n"
         "    die()\n"
     )
     command = [sys.executable, "-c", code, str(catalog.workspace)]
@@ -153,7 +156,8 @@ def test_two_first_writers_make_one_catalog(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from index.catalog import Catalog, insert\n"
         "with Catalog(Path(sys.argv[1])).write() as connection:\n"
-        "    insert(connection, 'failures', {'uri': [sys.argv[2]], 'container': '', 'reason': ''})"
+        "    facts = {'container': '', 'reason': '', 'partition': ''}\n"
+        "    insert(connection, 'failures', {'uri': [sys.argv[2]], **facts})"
     )
     writers = [
         subprocess.Popen([sys.executable, "-c", code, str(tmp_path), str(i)], cwd=PROJECT)

@@ -9,14 +9,16 @@ COMMENT ON COLUMN images.dhash IS '64-bit difference hash: bit_count(xor(a.dhash
 
 CREATE TABLE locations (
     image_id BIGINT NOT NULL, uri VARCHAR NOT NULL, kind VARCHAR NOT NULL, container VARCHAR NOT NULL,
-    position BIGINT NOT NULL, length BIGINT NOT NULL, metadata JSON);
+    position BIGINT NOT NULL, length BIGINT NOT NULL, metadata JSON, partition VARCHAR NOT NULL);
 COMMENT ON TABLE locations IS 'where a content occurs: one row per occurrence; exact copies share image_id';
 COMMENT ON COLUMN locations.uri IS 'path or URL, shard.tar#member, or file.parquet#row';
 COMMENT ON COLUMN locations.kind IS 'the source that reads it again: files, list, tar, parquet, or parquet:COLUMN';
 COMMENT ON COLUMN locations.position IS 'byte offset in the container, or row number of a Parquet file';
+COMMENT ON COLUMN locations.partition IS 'the slice of its source that holds it; see partitions.key';
 COMMENT ON COLUMN locations.metadata IS 'what came with the crawl: url, caption, ...; selection never reads it';
 
-CREATE TABLE failures (uri VARCHAR NOT NULL, container VARCHAR NOT NULL, reason VARCHAR NOT NULL);
+CREATE TABLE failures (
+    uri VARCHAR NOT NULL, container VARCHAR NOT NULL, reason VARCHAR NOT NULL, partition VARCHAR NOT NULL);
 COMMENT ON TABLE failures IS 'files that could not be read or decoded, and why';
 
 CREATE TABLE partitions (key VARCHAR NOT NULL, embedder VARCHAR NOT NULL, container VARCHAR NOT NULL, entries BIGINT NOT NULL);

@@ -1,0 +1,78 @@
+"""Files, members and rows that a source no longer holds, and the images that go with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import duckdb
+
+from index.catalog import Catalog
+from index.sources import Partition
+
+_STALE = """
+CREATE TEMP TABLE stale AS
+SELECT DISTINCT key FROM partitions p WHERE container IN (SELECT container FROM listed)
+AND NOT EXISTS (SELECT 1 FROM listed l WHERE split_part(l.key, ':', 1) = split_part(p.key, ':', 1))
+"""
+# What is told of an image beside its row in `images`. Decisions stay: a manifest is immutable.
+_TABLES_OF_IMAGES = ("vectors", "scores", "duplicates")
+
+
+def forget_vanished(catalog: Catalog, listed: Iterable[Partition]) -> int:
+    """Forget what partitions of the same containers held that are no longer listed.
+
+    To be called when everything that is listed is committed, so that what only moved to another
+    partition has its new place already. An image whose last place is gone is forgotten with all
+    that was said of it, except by manifests. A container that is not listed at all (a shard that a
+    glob no longer finds) is left alone: it may only be out of reach.
+
+    Returns:
+        The number of images forgotten.
+    """
+    keys, containers = zip(*((part.key, part.container) for part in listed), strict=True)
+    with catalog.read() as connection:
+        if not _find_stale(connection, keys, containers):
+            return 0
+    with catalog.write() as connection:
+        _find_stale(connection, keys, containers)
+        connection.execute(
+            "CREATE TEMP TABLE touched AS SELECT DISTINCT image_id FROM locations "
+            "WHERE partition IN (FROM stale)"
+        )
+        for table in ("locations", "failures"):
+            connection.execute(f"DELETE FROM {table} WHERE partition IN (FROM stale)")
+        connection.execute("DELETE FROM partitions WHERE key IN (FROM stale)")
+        gone = forget_images(connection, "touched")
+        connection.execute("DROP TABLE touched")
+        connection.execute("DROP TABLE stale")
+        return gone
+
+
+def forget_images(connection: duckdb.DuckDBPyConnection, candidates: str) -> int:
+    """Delete those images of a table of `image_id` that no location holds any more; count them."""
+    connection.execute(
+        f"CREATE TEMP TABLE orphans AS SELECT DISTINCT image_id FROM {candidates} c "
+        "WHERE NOT EXISTS (SELECT 1 FROM locations l WHERE l.image_id = c.image_id)"
+    )
+    (count,) = connection.execute("SELECT count(*) FROM orphans").fetchall()[0]
+    if count:
+        connection.execute("DELETE FROM images WHERE id IN (FROM orphans)")
+        for table in _TABLES_OF_IMAGES:
+            connection.execute(f"DELETE FROM {table} WHERE image_id IN (FROM orphans)")
+        connection.execute("DELETE FROM shifts")  # z-scored over a pool that is another now
+    connection.execute("DROP TABLE orphans")
+    return int(count)
+
+
+def _find_stale(
+    connection: duckdb.DuckDBPyConnection, keys: tuple[str, ...], containers: tuple[str, ...]
+) -> bool:
+    connection.execute("CREATE TEMP TABLE listed (key VARCHAR, container VARCHAR)")
+    connection.execute(
+        "INSERT INTO listed SELECT unnest($keys::VARCHAR[]), unnest($containers::VARCHAR[])",
+        {"keys": list(keys), "containers": list(containers)},
+    )
+    connection.execute(_STALE)
+    connection.execute("DROP TABLE listed")
+    (count,) = connection.execute("SELECT count(*) FROM stale").fetchall()[0]
+    return bool(count)
