@@ -199,14 +199,14 @@ def _latest(catalog: Catalog) -> Any:
 def _summary(catalog: Catalog, before: Any, facts: IndexFacts) -> Summary:
     with catalog.read() as connection:
         images = _count(connection, "SELECT count(*) FROM images")
+        added = one(
+            connection,
+            "SELECT count(*) FROM images WHERE added_at > coalesce(?, '-infinity'::TIMESTAMPTZ)",
+            [before],
+        )
         return Summary(
             images=images,
-            new=_count(
-                connection,
-                "SELECT count(*) FROM images WHERE added_at > ? OR ? IS NULL",
-                before,
-                before,
-            ),
+            new=int(added[0]) if added else 0,
             duplicates=_count(connection, "SELECT count(*) FROM locations") - images,
             failed=_count(connection, "SELECT count(*) FROM failures"),
             vectors=facts.vectors,
