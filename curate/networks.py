@@ -13,12 +13,11 @@ from curate.scoring import Scorer, score_pool
 from curate.selection import Pool
 from curate.shift import update_bn_shift
 from distill.moments import MomentTaps
-from distill.networks import Network, batches, load_network
+from distill.networks import Network, batches, load_network, register
 from index.catalog import Catalog
 from index.decoding import Pixels
 from index.duplicates import first_embedder
 from index.errors import NetworkError, UsageError
-from index.models import register_model
 from index.parts import half
 from index.progress import Progress
 
@@ -72,15 +71,9 @@ def score(
     progress: Progress | None = None,
 ) -> None:
     """Score what a loaded network has not scored yet, and bring its bn_shift up to date."""
-    register(catalog, network)
+    register(catalog, network.key, network.card)
     score_pool(catalog, make_scorer(network, device), workers=workers, progress=progress)
     update_bn_shift(catalog, network.key)
-
-
-def register(catalog: Catalog, network: Network) -> None:
-    """Record a network in the catalog under its key."""
-    card = network.card
-    register_model(catalog, network.key, card.architecture, card.model_dump_json(), card.classes)
 
 
 def make_scorer(network: Network, device: str = "cpu") -> Scorer:

@@ -18,7 +18,7 @@ from distill.evaluation import evaluate
 from distill.images import load_labelled, load_pool
 from distill.methods import Method, find_method
 from distill.metrics import read_metrics
-from distill.networks import Network, load_network, network_key, save_student
+from distill.networks import Network, load_network, network_key, register, save_student
 from distill.networks.card import resolve
 from distill.options import TrainOptions
 from distill.selection import Selection, read_selection
@@ -27,7 +27,6 @@ from index import __version__
 from index.catalog import Catalog, insert, literal
 from index.errors import UsageError
 from index.files import atomic_path, locked, remove_leftovers
-from index.models import register_model
 from index.progress import Progress, Silent
 from index.sources import check
 
@@ -240,7 +239,7 @@ def _record(
     folder: Path,
 ) -> None:
     card = student.card
-    register_model(catalog, student.key, card.architecture, card.model_dump_json(), card.classes)
+    register(catalog, student.key, card)
     row = {
         "name": done.run,
         "manifest": options.manifest,

@@ -89,13 +89,12 @@ def build_index(
     Example: kdcurate build-index crawl/ 'shards/*.tar' -w WS --embedder teacher.toml
     --memory-budget 2GB
     """
-    from distill.networks import load_embedder
+    from distill.networks import load_embedder, register
     from distill.networks.card import resolve
     from index.build import build_index as build
     from index.build import listed_partitions, todo_partitions
     from index.catalog import Catalog
     from index.choice import parse_size
-    from index.models import register_model
     from index.neighbours import choose_index
     from index.sources import check
 
@@ -113,7 +112,7 @@ def build_index(
         (print_json if json else print_pairs)(plan)
         return
     note(f"embedding with {network.key} into {workspace}")
-    register_model(catalog, network.key, card.architecture, card.model_dump_json(), card.classes)
+    register(catalog, network.key, card)
     summary = asdict(
         build(
             workspace,

@@ -25,14 +25,13 @@ from curate.rounds import prepare_rounds
 from curate.selection import SelectOptions, select
 from distill.evaluation import evaluate
 from distill.images import load_labelled
-from distill.networks import load_embedder, load_network
+from distill.networks import load_embedder, load_network, register
 from distill.options import TrainOptions
 from distill.run import RunOptions, distill
 from index.build import build_index
 from index.catalog import Catalog
 from index.errors import UsageError
 from index.files import atomic_path
-from index.models import register_model
 
 STUDENT = "cifar:resnet8"
 BUDGET, STEPS, BATCH, ROUNDS = 1000, 300, 64, 5
@@ -116,7 +115,7 @@ def _index(catalog: Catalog, crawl: Path, teacher: Path, progress: TerminalProgr
     note(f"3. kdcurate build-index {crawl} --embedder {teacher}")
     embedder = load_embedder(teacher)
     card = load_network(teacher).card
-    register_model(catalog, embedder.key, card.architecture, card.model_dump_json(), card.classes)
+    register(catalog, embedder.key, card)
     found = build_index(catalog.workspace, [str(crawl)], embedder, progress=progress)
     note(
         f"   {found.images} images, {found.duplicates} exact copies, {found.failed} files that "

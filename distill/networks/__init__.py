@@ -1,6 +1,6 @@
 """Networks: architectures, cards, weights, and what can be read from inside them."""
 
-from distill.networks.card import Card
+from distill.networks.card import Card, register
 from distill.networks.embedder import Embedder, load_embedder
 from distill.networks.input import InputSpec, batches, normalise
 from distill.networks.network import Network, Outputs, load_network, network_key
@@ -17,5 +17,6 @@ __all__ = [
     "load_network",
     "network_key",
     "normalise",
+    "register",
     "save_student",
 ]

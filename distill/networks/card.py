@@ -13,7 +13,9 @@ from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, model_
 
 from distill.networks import zoo
 from distill.networks.input import InputSpec
+from index.catalog import Catalog
 from index.errors import NetworkError
+from index.models import register_model
 
 Option = bool | int | float | str
 
@@ -112,6 +114,11 @@ def write_card(card: Card, path: Path) -> None:
         if table:
             lines += ["", f"[{name}]", *_assignments(table)]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def register(catalog: Catalog, key: str, card: Card) -> None:
+    """Record a network once, under its key, in the catalog's list of models."""
+    register_model(catalog, key, card.architecture, card.model_dump_json(), card.classes)
 
 
 def _card(raw: dict[str, Any], *, folder: Path) -> Card:

@@ -79,7 +79,7 @@ def test_order_path_and_batch_sizes_do_not_change_what_is_selected(
         folder = write_files(tmp_path / f"half-{place}", {name: renamed[name] for name in some})
         build_index(catalog.workspace, [str(folder)], embedder, workers=0, rows_a_part=7)
         for network in networks:
-            register(catalog, network)
+            register(catalog, network.key, network.card)
             score_pool(catalog, make_scorer(network), workers=0)
             update_bn_shift(catalog, network.key)
     other = replace(pool, catalog=catalog)
