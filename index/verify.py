@@ -66,16 +66,16 @@ def index_problem(catalog: Catalog, embedder: str) -> str | None:
     facts, path = index_facts(catalog, embedder), index_path(catalog.workspace, embedder)
     if facts is None or not path.is_file():
         return "is missing"
-    try:
-        index = open_index(catalog, embedder, hashed=True)
-    except KdcurateError:
-        return "is not the file that the catalog recorded"
     with catalog.read() as connection:
         live = connection.execute(
             "SELECT image_id FROM vectors WHERE embedder = ? ORDER BY 1", [embedder]
         ).fetchnumpy()["image_id"]
-    if index.ntotal != len(live):
-        return f"is stale: it holds {index.ntotal:,} vectors, the catalog {len(live):,}"
+    if facts.vectors != len(live):
+        return f"is stale: it holds {facts.vectors:,} vectors, the catalog {len(live):,}"
+    try:
+        index = open_index(catalog, embedder, hashed=True)
+    except KdcurateError:
+        return "is not the file that the catalog recorded"
     ids = np.sort(faiss_module().vector_to_array(index.id_map))
     if not np.array_equal(ids, np.asarray(live, dtype=np.int64)):
         return "is stale: its ids are not those that have a vector"

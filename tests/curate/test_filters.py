@@ -38,6 +38,7 @@ def catalog(tmp_path: Path) -> Catalog:
     columns = {"id": list(SIZES), "sha256": [b"x"] * len(SIZES), "width": width, "height": height}
     uris = {f"{key}/{n}": key for key, count in PLACES.items() for n in range(count)}
     place = {"kind": "files", "container": "c", "position": 0, "length": 1, "metadata": "{}"}
+    place["partition"] = "p"
     with catalog.write() as connection:
         insert(connection, "images", {**columns, **facts})
         insert(
@@ -187,7 +188,7 @@ def test_rounds_filter_as_their_parent_does(mixed: Pool, manifest: Manifest) -> 
     ids = np.array(
         [key for (key,) in query(catalog.workspace, "SELECT id FROM images ORDER BY id")]
     )
-    rounds = Rounds(catalog, manifest, mixed.teacher, 4, "run", ids, Silent())
+    rounds = Rounds(catalog, manifest, replace(mixed, student=None, only=ids), "run", Silent())
     logits = StoredLogits(catalog, str(mixed.student)).gather(ids).astype(np.float16)
     child = rounds(RoundStart(0, 1.0, 60.0, False, lambda: logits)).manifest
     reasons = (

@@ -14,6 +14,7 @@ from .test_perceptual import store
 
 def locate(catalog: Catalog, places: dict[str, int]) -> None:
     facts = {"kind": "files", "container": "c", "position": 0, "length": 1, "metadata": "{}"}
+    facts["partition"] = "p"
     columns = {"uri": list(places), "image_id": list(places.values())}
     with catalog.write() as connection:
         insert(connection, "locations", {**columns, **facts})
