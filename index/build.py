@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,9 @@ from index import sources
 from index.catalog import Catalog, one
 from index.choice import AUTO, IndexSettings, asked_factory
 from index.commit import Batch, PendingCommits
-from index.decoded import DecodedPartition, decode_partition
 from index.decoding import Decoder
 from index.embedder import Embedder
+from index.engines import Engine, Job, LocalEngine
 from index.errors import CatalogBusyError, NothingSelectedError
 from index.files import locked, remove_leftovers
 from index.neighbours import IndexFacts, update_index
@@ -23,7 +22,6 @@ from index.progress import Progress, Silent
 from index.quarantine import IMAGE_LIMIT_S, Quarantine
 from index.sources import Partition, SourceOptions
 from index.vanished import forget_vanished
-from index.workers import default_workers, ordered_map
 
 ROWS_A_PART = 8192
 
@@ -56,14 +54,16 @@ def build_index(
     decoder: type[Decoder] = Decoder,
     image_limit_s: float = IMAGE_LIMIT_S,
     settings: IndexSettings | None = None,
+    engine: Engine | None = None,
 ) -> Summary:
     """Decode, embed, catalogue, and index every image of the sources that is not yet done.
 
     An image that crashes its decoder, or keeps it longer than `image_limit_s` seconds, ends as a
     failure; with `workers` 0 there is no process that could be lost in place of this one.
 
-    Memory is bounded by `rows_a_part` vectors and a few partitions of pixels. What a killed run
-    had committed stays; the rest is done by the next. Which FAISS index: `settings`, or those of
+    The work is done by `engine`, on this machine by default. Memory is bounded by `rows_a_part`
+    vectors and a few partitions of pixels. What a killed run had committed stays; the rest is done
+    by the next. Which FAISS index: `settings`, or those of
     the last build.
 
     Raises:
@@ -72,7 +72,7 @@ def build_index(
         WorkspaceError: another build runs here, the disk is full, or the catalog is damaged.
     """
     progress = progress or Silent()
-    workers = default_workers() if workers is None else workers
+    engine = engine or LocalEngine()
     catalog = Catalog(workspace)
     options = options or SourceOptions()
     quarantine = Quarantine(decoder(embedder.view, options.formats), image_limit_s)
@@ -84,7 +84,7 @@ def build_index(
         todo = todo_partitions(catalog, listed, embedder.key)
         before = _latest(catalog)
         remove_leftovers(workspace / "vectors" / embedder.key)
-        _embed(catalog, todo, embedder, quarantine, workers, rows_a_part, progress)
+        _embed(catalog, todo, embedder, engine, quarantine, workers, rows_a_part, progress)
         gone = forget_vanished(catalog, listed.values())
         if gone:
             progress.say(f"{gone} images are in no source any more: forgotten")
@@ -122,29 +122,23 @@ def _embed(
     catalog: Catalog,
     todo: list[Partition],
     embedder: Embedder,
+    engine: Engine,
     quarantine: Quarantine,
-    workers: int,
+    workers: int | None,
     rows_a_part: int,
     progress: Progress,
 ) -> None:
     pending = PendingCommits(catalog, embedder.key, progress)
-    batch = Batch()
-    decode_one = partial(decode_partition, decoder=quarantine.decoder)
     total = sum(part.count for part in todo)
     number = _next_part(catalog, embedder.key)
+
+    def known(ids: list[int]) -> set[int]:
+        return _known(catalog, embedder.key, ids) | pending.ids
+
     with progress.step("Embedding", total, "images") as advance:
-        for decoded in ordered_map(decode_one, todo, min(workers, len(todo)), quarantine):
-            fresh = _fresh(catalog, embedder.key, decoded, batch.ids | pending.ids)
-            if fresh:
-                ids = [decoded.images[i]["id"] for i in fresh]
-                batch.add_vectors(ids, embedder(decoded.pixels[fresh]))
-            batch.add_facts(decoded)
-            advance(decoded.partition.count)
-            if batch.rows >= rows_a_part or batch.facts >= 4 * rows_a_part:
-                number = _flush(catalog.workspace, embedder.key, number, batch, pending)
-                batch = Batch()
-        if batch.facts or batch.partitions:
-            _flush(catalog.workspace, embedder.key, number, batch, pending)
+        job = Job(catalog.workspace, embedder, quarantine, workers, rows_a_part, known, advance)
+        for batch in engine(todo, job):
+            number = _flush(catalog.workspace, embedder.key, number, batch, pending)
         pending.settle()
 
 
@@ -159,25 +153,20 @@ def _flush(
     return number
 
 
-def _fresh(
-    catalog: Catalog, embedder: str, decoded: DecodedPartition, underway: set[int]
-) -> list[int]:
-    """Return the positions of the images that have no vector yet.
+def _known(catalog: Catalog, embedder: str, ids: list[int]) -> set[int]:
+    """Return which of these images have their vector already.
 
-    While a teammate writes to the catalog, every image counts as fresh: a vector too many is
-    not referred to, an image without a vector would be a loss.
+    While a teammate writes to the catalog, none is known: a vector too many is not referred to,
+    an image without a vector would be a loss.
     """
-    ids = [row["id"] for row in decoded.images]
-    known: set[int] = set()
-    if ids and catalog.exists():
-        query = "SELECT image_id FROM vectors WHERE embedder = ? AND image_id IN (SELECT unnest(?))"
-        try:
-            with catalog.read(patience_s=0.2) as connection:
-                rows = connection.execute(query, [embedder, ids]).fetchall()
-            known = {key for (key,) in rows}
-        except CatalogBusyError:
-            known = set()
-    return [i for i, key in enumerate(ids) if key not in known and key not in underway]
+    if not ids or not catalog.exists():
+        return set()
+    query = "SELECT image_id FROM vectors WHERE embedder = ? AND image_id IN (SELECT unnest(?))"
+    try:
+        with catalog.read(patience_s=0.2) as connection:
+            return {key for (key,) in connection.execute(query, [embedder, ids]).fetchall()}
+    except CatalogBusyError:
+        return set()
 
 
 def _next_part(catalog: Catalog, embedder: str) -> int:
