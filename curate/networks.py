@@ -13,7 +13,7 @@ from curate.scoring import Scorer, score_pool
 from curate.selection import Pool
 from curate.shift import update_bn_shift
 from distill.moments import MomentTaps
-from distill.networks import Network, batches, load_network, register
+from distill.networks import Network, load_network, map_batches, register
 from index.catalog import Catalog
 from index.decoding import Pixels
 from index.duplicates import first_embedder
@@ -85,13 +85,14 @@ def make_scorer(network: Network, device: str = "cpu") -> Scorer:
         taps = None
 
     def forward(pixels: Pixels) -> tuple[NDArray[np.float16], NDArray[np.float16] | None]:
-        logits, shifts = [], []
-        with torch.inference_mode(), taps or nullcontext():
-            for images in batches(pixels, network.card.input, device):
-                logits.append(half(_array(network(images))))
-                if taps:
-                    shifts.append(half(_array(taps.shift())))
+        with taps or nullcontext():
+            rows = map_batches(one_batch, pixels, network.card.input, device)
+        logits, shifts = zip(*rows, strict=True)
         return np.concatenate(logits), np.concatenate(shifts) if taps else None
+
+    def one_batch(images: torch.Tensor) -> tuple[NDArray[np.float16], NDArray[np.float16] | None]:
+        logits = half(_array(network(images)))
+        return logits, half(_array(taps.shift())) if taps else None
 
     return Scorer(network.key, network.card.input.view(), forward)
 

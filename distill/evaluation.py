@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from distill.images import LabelledImages
-from distill.networks import Network, batches
+from distill.networks import Network, map_batches
 from index.decoding import Pixels
 from index.errors import DataError
 
@@ -48,10 +48,9 @@ def predict(
     """Return logits (N, K) of pixels (N, S, S, 3)."""
     training = network.training
     network.eval()
-    with torch.inference_mode():
-        rows = [
-            network(images).float().cpu() for images in batches(pixels, network.card.input, device)
-        ]
+    rows = map_batches(
+        lambda images: network(images).float().cpu(), pixels, network.card.input, device
+    )
     network.train(training)
     logits: NDArray[np.float32] = torch.cat(rows).numpy()
     return logits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,6 +22,7 @@ class MomentTaps:
 
     Args:
         network: in eval mode; a layer that is used several times in a pass counts by its last use.
+            Several threads may use it at once: each is told of its own passes.
 
     Raises:
         NetworkError: the network has no BatchNorm2d layer with running statistics.
@@ -36,7 +38,7 @@ class MomentTaps:
             raise NetworkError(
                 f"{network.card.architecture} has no BatchNorm layer, which bn_shift needs"
             )
-        self._shifts: dict[nn.Module, Tensor] = {}
+        self._passes = threading.local()
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
 
     def __enter__(self) -> Self:
@@ -51,15 +53,17 @@ class MomentTaps:
     ) -> None:
         for handle in self._handles:
             handle.remove()
-        self._shifts.clear()
+        self._passes = threading.local()
 
     def shift(self) -> Tensor:
         """Raw shifts (B, L) of the latest forward pass, one column a layer; see ``bn_shift``."""
-        return torch.stack([self._shifts[layer] for layer in self.layers], dim=1)
+        shifts: dict[nn.Module, Tensor] = self._passes.shifts
+        return torch.stack([shifts.pop(layer) for layer in self.layers], dim=1)
 
     def _record(self, layer: nn.Module, inputs: tuple[Any, ...]) -> None:
         assert isinstance(layer, nn.BatchNorm2d)
-        self._shifts[layer] = bn_shift(inputs[0], layer)
+        shifts: dict[nn.Module, Tensor] = vars(self._passes).setdefault("shifts", {})
+        shifts[layer] = bn_shift(inputs[0], layer)
 
 
 def bn_shift(maps: Tensor, layer: nn.BatchNorm2d) -> Tensor:

@@ -27,7 +27,7 @@ from distill.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
 from distill.images import PoolImages
 from distill.methods import Method
 from distill.metrics import MetricsLog
-from distill.networks import Network, batches, normalise
+from distill.networks import Network, map_batches, normalise
 from distill.options import TrainOptions, resolve_precision
 from distill.schedule import SCHEDULES
 from distill.selection import Selection
@@ -108,7 +108,6 @@ class Trainer:
         self._method: Any
         self._method, self._optimizer = self._fabric.setup(method, self._optimizer)
         self._method.mark_forward_method("loss")
-        self._method.mark_forward_method("student_logits")
 
     def fit(self) -> TrainResult:
         """Train to the last step, from the checkpoint if there is one.
@@ -150,14 +149,18 @@ class Trainer:
     def student_logits(self) -> NDArray[np.float16]:
         """Score the whole pool, undistorted, with the student as it is: (N, K) in id order."""
         self._method.eval()
-        spec = self._method.student.card.input
-        with torch.inference_mode(), self._fabric.autocast():
-            rows = [
-                self._method.student_logits(images).float().cpu().numpy()
-                for images in batches(self._images.pixels, spec, self._fabric.device)
-            ]
+        # Past Fabric's wrapper, which changes the module for the time of a call: several threads
+        # call it here.
+        method: Method = self._method.module
+
+        def logits(images: Tensor) -> NDArray[np.float16]:
+            with self._fabric.autocast():
+                return half(method.student_logits(images).float().cpu().numpy())
+
+        spec = method.student.card.input
+        rows = map_batches(logits, self._images.pixels, spec, self._fabric.device)
         self._method.train()
-        return half(np.concatenate(rows))
+        return np.concatenate(rows)
 
     def _take_step(self, step: int) -> dict[str, float]:
         seed = step_seed(self._options.seed, step)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,9 @@ from index.commit import Batch, PendingCommits
 from index.decoding import Decoder
 from index.embedder import Embedder
 from index.engines import Engine, Job, LocalEngine
-from index.errors import CatalogBusyError, NothingSelectedError
+from index.errors import NothingSelectedError
 from index.files import locked, remove_leftovers
+from index.known import KnownIds
 from index.neighbours import IndexFacts, update_index
 from index.parts import next_number, write_part
 from index.progress import Progress, Silent
@@ -40,6 +43,7 @@ class Summary:
     index_mb: float
     recall_at_10: float | None
     query_ms: float | None
+    images_per_s: float | None
 
 
 def build_index(
@@ -84,12 +88,12 @@ def build_index(
         todo = todo_partitions(catalog, listed, embedder.key)
         before = _latest(catalog)
         remove_leftovers(workspace / "vectors" / embedder.key)
-        _embed(catalog, todo, embedder, engine, quarantine, workers, rows_a_part, progress)
+        rate = _embed(catalog, todo, embedder, engine, quarantine, workers, rows_a_part, progress)
         gone = forget_vanished(catalog, listed.values())
         if gone:
             progress.say(f"{gone} images are in no source any more: forgotten")
         facts = update_index(catalog, embedder.key, embedder.dim, progress, settings)
-        return _summary(catalog, before, facts)
+        return _summary(catalog, before, facts, rate)
 
 
 def listed_partitions(
@@ -127,19 +131,25 @@ def _embed(
     workers: int | None,
     rows_a_part: int,
     progress: Progress,
-) -> None:
+) -> float | None:
+    """Return how many entries a second that were, or None for nothing to do."""
+    began = time.monotonic()
     pending = PendingCommits(catalog, embedder.key, progress)
     total = sum(part.count for part in todo)
     number = _next_part(catalog, embedder.key)
 
     def known(ids: list[int]) -> set[int]:
-        return _known(catalog, embedder.key, ids) | pending.ids
+        return committed(ids) | pending.ids
 
-    with progress.step("Embedding", total, "images") as advance:
+    with (
+        closing(KnownIds(catalog, embedder.key)) as committed,
+        progress.step("Embedding", total, "images") as advance,
+    ):
         job = Job(catalog.workspace, embedder, quarantine, workers, rows_a_part, known, advance)
         for batch in engine(todo, job):
             number = _flush(catalog.workspace, embedder.key, number, batch, pending)
         pending.settle()
+    return round(total / (time.monotonic() - began), 1) if total else None
 
 
 def _flush(
@@ -151,22 +161,6 @@ def _flush(
         number += 1
     pending.offer(batch)
     return number
-
-
-def _known(catalog: Catalog, embedder: str, ids: list[int]) -> set[int]:
-    """Return which of these images have their vector already.
-
-    While a teammate writes to the catalog, none is known: a vector too many is not referred to,
-    an image without a vector would be a loss.
-    """
-    if not ids or not catalog.exists():
-        return set()
-    query = "SELECT image_id FROM vectors WHERE embedder = ? AND image_id IN (SELECT unnest(?))"
-    try:
-        with catalog.read(patience_s=0.2) as connection:
-            return {key for (key,) in connection.execute(query, [embedder, ids]).fetchall()}
-    except CatalogBusyError:
-        return set()
 
 
 def _next_part(catalog: Catalog, embedder: str) -> int:
@@ -185,7 +179,7 @@ def _latest(catalog: Catalog) -> Any:
     return row[0] if row else None
 
 
-def _summary(catalog: Catalog, before: Any, facts: IndexFacts) -> Summary:
+def _summary(catalog: Catalog, before: Any, facts: IndexFacts, rate: float | None) -> Summary:
     with catalog.read() as connection:
         images = _count(connection, "SELECT count(*) FROM images")
         added = one(
@@ -204,6 +198,7 @@ def _summary(catalog: Catalog, before: Any, facts: IndexFacts) -> Summary:
             index_mb=facts.memory_mb,
             recall_at_10=facts.recall_at_10,
             query_ms=facts.query_ms,
+            images_per_s=rate,
         )
 
 

@@ -1,4 +1,4 @@
-"""The catalog's list of networks."""
+"""The catalog's list of networks, and how they embed."""
 
 from __future__ import annotations
 
@@ -22,3 +22,23 @@ def register_model(
             "WHERE NOT EXISTS (SELECT 1 FROM models WHERE key = ?)",
             [key, architecture, card_json, list(classes) if classes else None, key],
         )
+
+
+def record_precision(
+    catalog: Catalog, model: str, precision: str, cosine: float | None, gain: float | None
+) -> None:
+    """Record in which precision an embedder makes its vectors, and what speaks for it."""
+    facts = {"model": model, "precision": precision, "cosine": cosine, "gain": gain}
+    with catalog.write() as connection:
+        connection.execute(
+            "INSERT INTO embedders VALUES ($model, $precision, $cosine, $gain)", facts
+        )
+
+
+def recorded_precision(catalog: Catalog, model: str) -> str | None:
+    """Return in which precision an embedder's vectors are; None where it has none yet."""
+    if not catalog.exists():
+        return None
+    with catalog.read() as connection:
+        found = one(connection, "SELECT precision FROM embedders WHERE model = ?", [model])
+    return found[0] if found else None

@@ -14,6 +14,7 @@ from curate.cli.arguments import Device, DryRun, Json, Workers, Workspace, pick_
 from curate.cli.output import TerminalProgress, note, print_json, print_pairs
 
 if TYPE_CHECKING:
+    from distill.networks.precision import Precision
     from index.catalog import Catalog
     from index.choice import IndexSettings
     from index.embedder import Embedder
@@ -74,6 +75,14 @@ def build_index(
         int | None,
         typer.Option(help="Seed of what an index is trained and measured on.", show_default="0"),
     ] = None,
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="float32, bfloat16, or auto: bfloat16 where it is faster here and every vector "
+            "keeps a cosine above 0.999 to its float32 twin, as measured on the first images. "
+            "Settled by the first build."
+        ),
+    ] = "auto",
     workers: Workers = None,
     device: Device = "auto",
     dry_run: DryRun = False,
@@ -89,6 +98,7 @@ def build_index(
     Example: kdcurate build-index crawl/ 'shards/*.tar' -w WS --embedder teacher.toml
     --memory-budget 2GB
     """
+    from curate.precision import settle_precision
     from distill.networks import load_embedder, register
     from distill.networks.card import resolve
     from index.build import build_index as build
@@ -111,7 +121,10 @@ def build_index(
         plan = _plan(catalog, todo, network, settings)
         (print_json if json else print_pairs)(plan)
         return
-    note(f"embedding with {network.key} into {workspace}")
+    settled = settle_precision(catalog, card, network, precision, sources, options)
+    if settled.dtype != network.dtype:
+        network = load_embedder(card, device=network.device, dtype=settled.dtype)
+    note(f"embedding with {network.key} in {_explained(settled)} into {workspace}")
     register(catalog, network.key, card)
     summary = asdict(
         build(
@@ -131,6 +144,15 @@ def build_index(
     if summary["failed"]:
         query = "SELECT reason, count(*) FROM failures GROUP BY ALL ORDER BY 2 DESC"
         note(f'why files failed: kdcurate sql -w {shlex.quote(str(workspace))} "{query}"')
+
+
+def _explained(precision: Precision) -> str:
+    if precision.cosine is None:
+        return precision.name
+    return (
+        f"{precision.name} (bfloat16 is {precision.gain:g} times as fast as float32 here, least "
+        f"cosine {precision.cosine:.5f})"
+    )
 
 
 def _options(image_column: str | None, formats: str | None) -> SourceOptions:

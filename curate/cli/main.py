@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from typing import Annotated, Any
@@ -65,7 +66,8 @@ def main() -> None:
         sys.exit(code if isinstance(code, int) else 0)
     except _Interrupted:
         note("interrupted: the same command run again goes on from here")
-        sys.exit(INTERRUPTED)
+        sys.stdout.flush()
+        os._exit(INTERRUPTED)  # or Python would wait for the threads that still embed
     except BrokenPipeError:
         sys.exit(0)  # the reader, such as head, has seen enough
     except KdcurateError as error:

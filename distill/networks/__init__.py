@@ -2,7 +2,8 @@
 
 from distill.networks.card import Card, register
 from distill.networks.embedder import Embedder, load_embedder
-from distill.networks.input import InputSpec, batches, normalise
+from distill.networks.inference import map_batches
+from distill.networks.input import InputSpec, normalise
 from distill.networks.network import Network, Outputs, load_network, network_key
 from distill.networks.student import save_student
 
@@ -12,9 +13,9 @@ __all__ = [
     "InputSpec",
     "Network",
     "Outputs",
-    "batches",
     "load_embedder",
     "load_network",
+    "map_batches",
     "network_key",
     "normalise",
     "register",

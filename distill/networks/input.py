@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Literal, Self
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 
@@ -15,9 +12,6 @@ from index.decoding import View
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-# On a CPU a batch's maps should stay in the cache: 512 images of 32x32 at once take twice as long
-# as in slices of 64. An accelerator wants to be filled.
-CPU_BATCH, ACCELERATOR_BATCH = 64, 512
 
 
 class InputSpec(BaseModel):
@@ -53,12 +47,3 @@ def normalise(images: Tensor, spec: InputSpec, device: torch.device | str = "cpu
     # A permuted NHWC tensor already is channels_last: nothing is copied but the cast to float.
     scaled = images.to(device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255)
     return scaled.sub_(mean).div_(std)
-
-
-def batches(
-    pixels: NDArray[np.uint8], spec: InputSpec, device: torch.device | str = "cpu"
-) -> Iterator[Tensor]:
-    """Yield uint8 pixels (N, S, S, 3) as normalised inputs, in slices that suit the device."""
-    size = CPU_BATCH if torch.device(device).type == "cpu" else ACCELERATOR_BATCH
-    for start in range(0, len(pixels), size):
-        yield normalise(torch.from_numpy(pixels[start : start + size]), spec, device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,7 +36,10 @@ class Call:
 
 @contextmanager
 def watch(module: nn.Module, paths: Iterable[str]) -> Iterator[dict[str, Call]]:
-    """Record the latest call of the submodules at these paths while the context is open."""
+    """Record the latest call of the submodules at these paths while the context is open.
+
+    Only the calls of this thread: others may use the same module meanwhile.
+    """
     calls = {path: Call() for path in paths}
     handles = [_record(module.get_submodule(path), call) for path, call in calls.items()]
     try:
@@ -61,7 +65,11 @@ def find_taps(module: nn.Module, size: int) -> Taps:
 
 
 def _record(module: nn.Module, call: Call) -> torch.utils.hooks.RemovableHandle:
+    owner = threading.get_ident()
+
     def hook(_: nn.Module, inputs: tuple[object, ...], output: object) -> None:
+        if threading.get_ident() != owner:
+            return
         call.input = inputs[0] if inputs and isinstance(inputs[0], Tensor) else None
         call.output = output if isinstance(output, Tensor) else None
 

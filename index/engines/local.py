@@ -1,35 +1,85 @@
-"""The engine of one machine: worker processes decode, this one embeds."""
+"""The engine of one machine: worker processes decode, threads of this one embed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+from numpy.typing import NDArray
+
 from index.commit import Batch
-from index.decoded import decode_partition
+from index.decoded import DecodedPartition, decode_partition
 from index.engines.base import Job
 from index.sources import Partition
 from index.workers import default_workers, ordered_map
+
+# While one partition is embedded the next is there too: no core waits for the last slice of the
+# one before, nor for a commit.
+_AT_ONCE = 2
+
+
+@dataclass(frozen=True)
+class _Embedding:
+    """A partition whose new images, `ids`, are being embedded."""
+
+    decoded: DecodedPartition
+    ids: list[int]
+    vectors: Future[NDArray[np.float32]] | None
 
 
 class LocalEngine:
     """Embeds only what has no vector yet; holds `rows_a_part` vectors and a few partitions."""
 
-    def __call__(self, todo: Sequence[Partition], job: Job) -> Iterator[Batch]:
+    def __call__(self, todo: Sequence[Partition], job: Job) -> Generator[Batch, None, None]:
         """Decode and embed partitions in their order."""
         batch = Batch()
-        decode_one = partial(decode_partition, decoder=job.quarantine.decoder)
-        workers = default_workers() if job.workers is None else job.workers
-        for decoded in ordered_map(decode_one, todo, min(workers, len(todo)), job.quarantine):
-            ids = [row["id"] for row in decoded.images]
-            known = job.known(ids) | batch.ids
-            fresh = [i for i, key in enumerate(ids) if key not in known]
-            if fresh:
-                batch.add_vectors([ids[i] for i in fresh], job.embedder(decoded.pixels[fresh]))
-            batch.add_facts(decoded)
-            job.advance(decoded.partition.count)
-            if batch.rows >= job.rows_a_part or batch.facts >= 4 * job.rows_a_part:
-                yield batch
-                batch = Batch()
+        underway: deque[_Embedding] = deque()
+        threads = ThreadPoolExecutor(_AT_ONCE, "embedding")
+        try:
+            with closing(_decoded(todo, job)) as partitions:
+                for decoded in partitions:
+                    elsewhere = batch.ids.union(*(one.ids for one in underway))
+                    underway.append(_begin(decoded, job, elsewhere, threads))
+                    if len(underway) > _AT_ONCE:
+                        _finish(underway.popleft(), job, batch)
+                    if batch.rows >= job.rows_a_part or batch.facts >= 4 * job.rows_a_part:
+                        yield batch
+                        batch = Batch()
+            while underway:
+                _finish(underway.popleft(), job, batch)
+        finally:  # after an interruption, nothing here is worth waiting for
+            threads.shutdown(wait=False, cancel_futures=True)
         if batch.facts or batch.partitions:
             yield batch
+
+
+def _decoded(todo: Sequence[Partition], job: Job) -> Generator[DecodedPartition, None, None]:
+    decode_one = partial(decode_partition, decoder=job.quarantine.decoder)
+    workers = default_workers() if job.workers is None else job.workers
+    yield from ordered_map(decode_one, todo, min(workers, len(todo)), job.quarantine)
+
+
+def _begin(
+    decoded: DecodedPartition, job: Job, elsewhere: set[int], threads: ThreadPoolExecutor
+) -> _Embedding:
+    """Begin to embed what neither has its vector yet nor will get it `elsewhere`."""
+    ids = [row["id"] for row in decoded.images]
+    known = job.known(ids) | elsewhere
+    fresh = [i for i, key in enumerate(ids) if key not in known]
+    if not fresh:
+        return _Embedding(decoded, [], None)
+    pixels = decoded.pixels if len(fresh) == len(ids) else decoded.pixels[fresh]
+    vectors = threads.submit(job.embedder, pixels)
+    return _Embedding(decoded, [ids[i] for i in fresh], vectors)
+
+
+def _finish(done: _Embedding, job: Job, batch: Batch) -> None:
+    if done.vectors is not None:
+        batch.add_vectors(done.ids, done.vectors.result())
+    batch.add_facts(done.decoded)
+    job.advance(done.decoded.partition.count)

@@ -50,6 +50,12 @@ CREATE TABLE models (
     key VARCHAR NOT NULL, architecture VARCHAR NOT NULL, card JSON NOT NULL, classes VARCHAR[], added_at TIMESTAMPTZ NOT NULL);
 COMMENT ON TABLE models IS 'every teacher, student and embedder met so far; the key holds a hash of weights and options';
 
+CREATE TABLE embedders (
+    model VARCHAR NOT NULL, precision VARCHAR NOT NULL, cosine FLOAT, gain FLOAT);
+COMMENT ON TABLE embedders IS 'in which precision an embedder makes its vectors, settled by its first build';
+COMMENT ON COLUMN embedders.cosine IS 'least cosine between a bfloat16 vector and its float32 twin, as measured then; null where the precision was asked for';
+COMMENT ON COLUMN embedders.gain IS 'speed in bfloat16 over speed in float32, as measured then';
+
 CREATE TABLE scores (
     image_id BIGINT NOT NULL, model VARCHAR NOT NULL, pseudo_label SMALLINT NOT NULL, confidence FLOAT NOT NULL,
     part INTEGER NOT NULL, "row" INTEGER NOT NULL);
