@@ -76,6 +76,14 @@ def build_index(
     ] = None,
     workers: Workers = None,
     device: Device = "auto",
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="local: this machine. ray: all nodes of a Ray cluster, which share the workspace "
+            "and the sources; the one of RAY_ADDRESS, or that runs here; --workers decoders and as "
+            "many embedders."
+        ),
+    ] = "local",
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
@@ -89,12 +97,15 @@ def build_index(
     Example: kdcurate build-index crawl/ 'shards/*.tar' -w WS --embedder teacher.toml
     --memory-budget 2GB
     """
+    from functools import partial
+
     from distill.networks import load_embedder, register
     from distill.networks.card import resolve
     from index.build import build_index as build
     from index.build import listed_partitions, todo_partitions
     from index.catalog import Catalog
     from index.choice import parse_size
+    from index.engines import make_engine
     from index.neighbours import choose_index
     from index.sources import check
 
@@ -103,7 +114,9 @@ def build_index(
     given = IndexOptions(index, parse_size(memory_budget) if memory_budget else None, seed)
     catalog = Catalog(workspace)
     card = resolve(_as_source(embedder or known_embedder(catalog)))
-    network = load_embedder(card, device=pick_device(device))
+    works = make_engine(engine, partial(load_embedder, card), device)
+    # Elsewhere, the device is another machine's; here, the network only tells its key and view.
+    network = load_embedder(card, device=pick_device(device) if engine == "local" else "cpu")
     settings = given.settings(catalog, network.key)
     choose_index(0, network.dim, settings)  # a mistyped --index is refused before any work
     if dry_run:
@@ -122,6 +135,7 @@ def build_index(
             workers=workers,
             progress=TerminalProgress(),
             settings=settings,
+            engine=works,
         )
     )
     if json:

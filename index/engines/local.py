@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from functools import partial
 
 from index.commit import Batch
@@ -15,7 +15,7 @@ from index.workers import default_workers, ordered_map
 class LocalEngine:
     """Embeds only what has no vector yet; holds `rows_a_part` vectors and a few partitions."""
 
-    def __call__(self, todo: Sequence[Partition], job: Job) -> Iterator[Batch]:
+    def __call__(self, todo: Sequence[Partition], job: Job) -> Generator[Batch, None, None]:
         """Decode and embed partitions in their order."""
         batch = Batch()
         decode_one = partial(decode_partition, decoder=job.quarantine.decoder)
