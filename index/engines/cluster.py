@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from index.errors import ClusterError, UsageError
+from index.errors import ClusterError, KdcurateError, UsageError
 
 # Before Ray is imported, or they are not heard: its C++ writes to stderr, and it reports its use.
 _QUIET = {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_USAGE_STATS_ENABLED": "0"}
@@ -55,17 +55,21 @@ def joined() -> Iterator[None]:
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Raise what a worker raised as if it had been raised here.
+    """Raise what a worker raised on purpose as if it had been raised here.
 
     Raises:
-        ClusterError: Ray itself failed.
+        ClusterError: a worker raised something else, or Ray itself failed.
     """
     from ray.exceptions import RayError, RayTaskError
 
     try:
         yield
     except RayTaskError as error:
-        raise error.cause from error
+        cause = error.cause
+        if isinstance(cause, KdcurateError):  # Ray adds lines of its own to the message
+            raise type(cause)(_first_line(cause)) from error
+        kind = type(cause).__name__
+        raise ClusterError(f"a worker failed with {kind}: {_first_line(cause)}") from error
     except RayError as error:
         raise ClusterError(
             f"the Ray cluster failed ({_first_line(error)}): run the same command again"
