@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from index import sources
 from index.decoding import Decoder, Pixels, View
-from index.engines import LocalEngine, RayEngine
+from index.engines import LocalEngine, RayEngine, make_engine
 from index.engines.cluster import joined
 from index.engines.ray import _Decode, _Embed
 from index.errors import ClusterError, NetworkError, UsageError
@@ -87,16 +87,17 @@ def cluster() -> Iterator[str]:
     from ray.cluster_utils import Cluster
 
     node = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
-    found = Cluster(True, head_node_args={**node, "include_dashboard": False})
-    try:
-        found.add_node(**node)
-        with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_worker_niceness", "0")  # or they give way to all else here
+        found = Cluster(True, head_node_args={**node, "include_dashboard": False})
+        try:
+            found.add_node(**node)
             patch.setenv("RAY_ADDRESS", found.address)
             with joined():
                 assert len(ray.nodes()) == 2
                 yield found.address
-    finally:
-        found.shutdown()
+        finally:
+            found.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +176,7 @@ class Driver:
         assert self._process.returncode == 0, said
 
 
+@pytest.mark.slow
 def test_a_killed_driver_is_run_again_a_killed_worker_replaced(
     cluster: str, crawl: str, undisturbed: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -216,6 +218,15 @@ def test_what_makes_no_sense_is_refused(cluster: str, crawl: str, tmp_path: Path
         build(tmp_path / "ws", Path(crawl), workers=0, engine=RayEngine(load))
     with pytest.raises(UsageError, match="no node of the Ray cluster has a GPU"):
         build(tmp_path / "ws", Path(crawl), workers=1, engine=RayEngine(load, "cuda"))
+
+
+def test_an_unknown_engine_and_a_missing_ray_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(make_engine("local", load, "cpu"), LocalEngine)
+    with pytest.raises(UsageError, match="^--engine is 'spark': choose one of local, ray$"):
+        make_engine("spark", load, "cpu")
+    monkeypatch.setitem(sys.modules, "ray.data", None)
+    with pytest.raises(UsageError, match=r"^`--engine ray` needs Ray: pip install 'kdcurate\[ray"):
+        make_engine("ray", load, "cpu")
 
 
 def test_a_node_that_loads_another_network_is_refused(tmp_path: Path) -> None:
