@@ -20,7 +20,7 @@ from index.errors import NothingSelectedError
 from index.files import locked, remove_leftovers
 from index.known import KnownIds
 from index.neighbours import IndexFacts, update_index
-from index.parts import next_number, write_part
+from index.parts import move_part, next_number, write_part
 from index.progress import Progress, Silent
 from index.quarantine import IMAGE_LIMIT_S, Quarantine
 from index.sources import Partition, SourceOptions
@@ -146,8 +146,9 @@ def _embed(
         progress.step("Embedding", total, "images") as advance,
     ):
         job = Job(catalog.workspace, embedder, quarantine, workers, rows_a_part, known, advance)
-        for batch in engine(todo, job):
-            number = _flush(catalog.workspace, embedder.key, number, batch, pending)
+        with closing(engine(todo, job)) as batches:
+            for batch in batches:
+                number = _flush(catalog.workspace, embedder.key, number, batch, pending)
         pending.settle()
     return round(total / (time.monotonic() - began), 1) if total else None
 
@@ -155,10 +156,12 @@ def _embed(
 def _flush(
     workspace: Path, embedder: str, number: int, batch: Batch, pending: PendingCommits
 ) -> int:
-    if batch.rows:
-        ids, vectors = batch.stacked()
-        batch.part = write_part(workspace, f"vectors/{embedder}", number, ids, vectors)
-        number += 1
+    store = f"vectors/{embedder}"
+    if batch.part is not None:  # a worker wrote it, and could not know its number
+        batch.part = move_part(workspace, batch.part, store, number)
+    elif batch.rows:
+        batch.part = write_part(workspace, store, number, *batch.stacked())
+    number += batch.part is not None
     pending.offer(batch)
     return number
 

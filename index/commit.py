@@ -59,6 +59,18 @@ class Batch:
         self.locations += decoded.locations
         self.failures += decoded.failures
 
+    def extend(self, other: Batch) -> None:
+        """Add a batch that is not written yet; an image has one vector here, the first."""
+        have = self.ids
+        fresh = [i for i, key in enumerate(other.vector_ids) if key not in have]
+        if fresh:
+            self.vector_ids += [other.vector_ids[i] for i in fresh]
+            self.vectors.append(np.concatenate(other.vectors)[fresh])
+        self.partitions += other.partitions
+        self.images += other.images
+        self.locations += other.locations
+        self.failures += other.failures
+
     def stacked(self) -> tuple[NDArray[np.int64], NDArray[np.float16]]:
         """Return ids (n,) and vectors (n, dim), and let go of the vectors."""
         stacked = np.concatenate(self.vectors)

@@ -31,3 +31,11 @@ class Embedder(Protocol):
     def __call__(self, pixels: Pixels, /) -> NDArray[np.float32]:
         """Embed (n, size, size, 3) uint8 pixels as (n, dim) float32 vectors."""
         ...
+
+
+class Loader(Protocol):
+    """Loads an embedder in a process of its own; is pickled to get there."""
+
+    def __call__(self, *, device: str) -> Embedder:
+        """Load it onto a device: cpu, cuda, or mps."""
+        ...

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,14 +32,20 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        temporary.replace(path)
-        _fsync_directory(path.parent)
+        rename(temporary, path)
     except Exception as error:  # FAISS and DuckDB have errors of their own
         if is_out_of_space(error):
             raise out_of_space(path) from error
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def rename(source: Path, target: Path) -> None:
+    """Rename a fsynced file within its file system; it is durable on return."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source.replace(target)
+    _fsync_directory(target.parent)
 
 
 def is_out_of_space(error: Exception) -> bool:
@@ -90,15 +97,18 @@ def locked(path: Path, otherwise: str) -> Iterator[None]:
 def scratch(workspace: Path, purpose: str) -> Iterator[Path]:
     """Yield a folder for what a command needs for itself, on the workspace's own disk.
 
-    What killed commands left there is removed: the name of a folder holds its process.
+    What killed commands left there is removed: the name of a folder holds its process. What
+    another machine left or uses is left alone: whether its process lives cannot be told here.
     """
     parent = workspace / "scratch"
     parent.mkdir(parents=True, exist_ok=True)
+    here = socket.gethostname()
     for leftover in parent.iterdir():
-        owner = leftover.name.split("-")[1:2]
-        if owner and owner[0].isdigit() and not _is_alive(int(owner[0])):
+        _, owner, *rest = leftover.name.split("-", 2) + [""]
+        if rest[0].startswith(f"{here}-") and owner.isdigit() and not _is_alive(int(owner)):
             shutil.rmtree(leftover, ignore_errors=True)
-    with tempfile.TemporaryDirectory(dir=parent, prefix=f"{purpose}-{os.getpid()}-") as folder:
+    prefix = f"{purpose}-{os.getpid()}-{here}-"
+    with tempfile.TemporaryDirectory(dir=parent, prefix=prefix) as folder:
         yield Path(folder)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from index.catalog.rows import insert
 from index.errors import WorkspaceError
-from index.files import atomic_path, file_sha256
+from index.files import atomic_path, file_sha256, rename
 
 Ids = NDArray[np.int64]
 Rows = NDArray[np.float16]
@@ -73,6 +73,23 @@ def write_part(workspace: Path, store: str, number: int, ids: Ids, rows: Rows) -
         np.savez(file, ids=ids, rows=rows)
     width = rows.shape[1]
     return Part(store, number, len(ids), width, path.stat().st_size, file_sha256(path))
+
+
+def move_part(workspace: Path, part: Part, store: str, number: int) -> Part:
+    """Move a part that was written elsewhere in the workspace to where it is to be recorded.
+
+    Raises:
+        WorkspaceError: it is not there, or not as long as whoever wrote it says.
+    """
+    moved = replace(part, store=store, part=number)
+    source, target = part.path(workspace), moved.path(workspace)
+    if not source.is_file() or source.stat().st_size != part.bytes:
+        raise WorkspaceError(
+            f"{source} is not what a worker wrote there: {workspace} has to lie on a file system "
+            "that all machines share"
+        )
+    rename(source, target)
+    return moved
 
 
 def record_part(connection: duckdb.DuckDBPyConnection, part: Part) -> None:

@@ -54,7 +54,7 @@ def ordered_map(
     if workers == 0:
         yield from map(function, tasks)
         return
-    pool = _Pool(function, workers, rescue)
+    pool = Pool(function, workers, rescue)
     waiting: deque[tuple[Task, Future[Result]]] = deque()
     try:
         for task in tasks:
@@ -70,8 +70,8 @@ def ordered_map(
         pool.close()
 
 
-class _Pool(Generic[Task, Result]):
-    """An executor that is replaced when it broke."""
+class Pool(Generic[Task, Result]):
+    """Worker processes that are replaced when one of them died or hung."""
 
     def __init__(
         self,
@@ -79,12 +79,14 @@ class _Pool(Generic[Task, Result]):
         workers: int,
         rescue: Rescue[Task, Result] | None,
     ) -> None:
+        """Start with idle processes, which end with this one."""
         self._function = function
         self._workers = workers
         self._rescue = rescue
         self._executor = self._start()
 
     def submit(self, task: Task) -> Future[Result]:
+        """Begin a task as soon as a worker is free."""
         try:
             return self._executor.submit(self._function, task)
         except BrokenProcessPool:  # a worker died since
@@ -93,6 +95,11 @@ class _Pool(Generic[Task, Result]):
             return self._executor.submit(self._function, task)
 
     def result(self, task: Task, future: Future[Result]) -> Result:
+        """Wait for the oldest task; when its worker dies or hangs, the rescue does it.
+
+        Raises:
+            DataError: a worker died and no rescue is there.
+        """
         patience_s = self._rescue.patience_s(task) if self._rescue else None
         # The oldest task is always in a worker's hands, so this is no time spent in a queue.
         if wait([future], patience_s).not_done:
@@ -109,6 +116,7 @@ class _Pool(Generic[Task, Result]):
             ) from None
 
     def close(self) -> None:
+        """Wait for what is under way, and end the processes."""
         self._executor.shutdown(wait=True, cancel_futures=True)
 
     def _start(self) -> ProcessPoolExecutor:
@@ -117,6 +125,7 @@ class _Pool(Generic[Task, Result]):
         )
 
     def kill(self) -> None:
+        """End the processes in the middle of what they do."""
         # Only Python 3.14 has a public way; a hung worker would keep `shutdown` waiting for ever.
         for process in list((self._executor._processes or {}).values()):
             process.kill()

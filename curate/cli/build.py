@@ -85,6 +85,14 @@ def build_index(
     ] = "auto",
     workers: Workers = None,
     device: Device = "auto",
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="local: this machine. ray: all nodes of a Ray cluster, which share the workspace "
+            "and the sources; the one of RAY_ADDRESS, or that runs here; --workers decoders and as "
+            "many embedders."
+        ),
+    ] = "local",
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
@@ -98,6 +106,8 @@ def build_index(
     Example: kdcurate build-index crawl/ 'shards/*.tar' -w WS --embedder teacher.toml
     --memory-budget 2GB
     """
+    from functools import partial
+
     from curate.precision import settle_precision
     from distill.networks import load_embedder, register
     from distill.networks.card import resolve
@@ -105,6 +115,7 @@ def build_index(
     from index.build import listed_partitions, todo_partitions
     from index.catalog import Catalog
     from index.choice import parse_size
+    from index.engines import check_engine, make_engine
     from index.neighbours import choose_index
     from index.sources import check
 
@@ -113,7 +124,9 @@ def build_index(
     given = IndexOptions(index, parse_size(memory_budget) if memory_budget else None, seed)
     catalog = Catalog(workspace)
     card = resolve(_as_source(embedder or known_embedder(catalog)))
-    network = load_embedder(card, device=pick_device(device))
+    check_engine(engine)
+    # Elsewhere, the device is another machine's; here, the network only tells its key and view.
+    network = load_embedder(card, device=pick_device(device) if engine == "local" else "cpu")
     settings = given.settings(catalog, network.key)
     choose_index(0, network.dim, settings)  # a mistyped --index is refused before any work
     if dry_run:
@@ -124,6 +137,7 @@ def build_index(
     settled = settle_precision(catalog, card, network, precision, sources, options)
     if settled.dtype != network.dtype:
         network = load_embedder(card, device=network.device, dtype=settled.dtype)
+    works = make_engine(engine, partial(load_embedder, card, dtype=settled.dtype), device)
     note(f"embedding with {network.key} in {_explained(settled)} into {workspace}")
     register(catalog, network.key, card)
     summary = asdict(
@@ -135,6 +149,7 @@ def build_index(
             workers=workers,
             progress=TerminalProgress(),
             settings=settings,
+            engine=works,
         )
     )
     if json:

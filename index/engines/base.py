@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -37,9 +37,10 @@ class Job:
 class Engine(Protocol):
     """Turns partitions into batches, wherever the work is done; knows no catalog."""
 
-    def __call__(self, todo: Sequence[Partition], job: Job, /) -> Iterator[Batch]:
+    def __call__(self, todo: Sequence[Partition], job: Job, /) -> Generator[Batch, None, None]:
         """Decode and embed partitions; yield whole ones together, in their order.
 
-        A batch is committed before the next is asked for.
+        A batch comes with its vectors, or with a part that holds them, somewhere in the
+        workspace. It is committed before the next is asked for.
         """
         ...
