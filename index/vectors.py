@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from index.catalog import Catalog, one
 from index.errors import WorkspaceError
-from index.parts import Ids, Part, list_parts, read_part
+from index.parts import Ids, list_parts, read_live, read_part
 
 Vectors = NDArray[np.float32]
 
@@ -22,9 +22,8 @@ def live_vectors(
         parts = list_parts(connection, f"vectors/{embedder}")
     for part in parts:
         if part.part >= first_part:
-            ids, vectors = read_part(catalog.workspace, part)
-            rows = _live_rows(catalog, embedder, part)
-            yield ids[rows], unit_norm(vectors[rows].astype(np.float32))
+            ids, vectors = read_live(catalog, part)
+            yield ids, unit_norm(vectors.astype(np.float32))
 
 
 def live_count(catalog: Catalog, embedder: str, before_part: int | None = None) -> int:
@@ -104,11 +103,3 @@ def _mixed(ids: Ids, seed: int) -> NDArray[np.uint64]:
         keys = (keys ^ (keys >> np.uint64(shift))) * np.uint64(factor)
     mixed: NDArray[np.uint64] = keys ^ (keys >> np.uint64(31))
     return mixed
-
-
-def _live_rows(catalog: Catalog, embedder: str, part: Part) -> NDArray[np.int64]:
-    """A part may hold vectors that nothing refers to, left by a build beside a busy catalog."""
-    query = 'SELECT "row" FROM vectors WHERE embedder = ? AND part = ? ORDER BY 1'
-    with catalog.read() as connection:
-        found = connection.execute(query, [embedder, part.part]).fetchnumpy()
-    return np.asarray(found["row"], dtype=np.int64)

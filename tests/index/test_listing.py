@@ -78,4 +78,4 @@ def test_memory_does_not_grow_with_what_is_listed(tmp_path: Path) -> None:
             tracemalloc.stop()
 
     peak(1000)  # what is imported or cached at the first time
-    assert peak(40_000) - peak(10_000) < 4 * 30_000  # a digest of each partition; a name has 45
+    assert peak(20_000) - peak(5_000) < 4 * 15_000  # a digest of each partition; a name has 45

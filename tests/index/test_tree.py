@@ -45,7 +45,9 @@ def test_names_that_do_not_fit_into_memory_are_sorted_the_same(
 
 
 def test_a_deep_tree_is_walked_to_its_end(tmp_path: Path) -> None:
-    deep = tmp_path.joinpath(*"d" * 1500)  # deeper than Python may recurse
-    deep.mkdir(parents=True)
+    deep = tmp_path
+    for _ in range(1500):  # deeper than Python may recurse
+        deep /= "d"
+        deep.mkdir()
     (deep / "0.png").touch()
     assert list(files_below(str(tmp_path), is_png)) == [str(deep / "0.png")]
