@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from index.catalog import Catalog
 from index.errors import WorkspaceError
-from index.parts import Ids, Part, list_parts, places, read_part
+from index.parts import Ids, Part, list_parts, places, read_live, read_part
 
 Floats = NDArray[np.float32]
 
@@ -51,7 +51,7 @@ class StoredLogits:
     def batches(self) -> Iterator[tuple[Ids, Floats]]:
         """Yield ids (n,) and logits (n, K) of the images that are still there, a part at a time."""
         for part in self._parts.values():
-            ids, rows = read_live(self._catalog, self._model, part)
+            ids, rows = read_live(self._catalog, part)
             if len(ids):
                 yield ids, rows.astype(np.float32)
 
@@ -85,13 +85,3 @@ class StoredLogits:
     def _read_rows(self, number: int) -> NDArray[np.float16]:
         part: Part = self._parts[number]
         return read_part(self._catalog.workspace, part)[1]
-
-
-def read_live(catalog: Catalog, model: str, part: Part) -> tuple[Ids, NDArray[np.float16]]:
-    """Read the rows of a part of logits or moments that the table `scores` refers to."""
-    query = 'SELECT "row" FROM scores WHERE model = ? AND part = ? ORDER BY 1'
-    with catalog.read() as connection:
-        found = connection.execute(query, [model, part.part]).fetchnumpy()
-    live = np.asarray(found["row"], dtype=np.int64)
-    ids, rows = read_part(catalog.workspace, part)
-    return ids[live], rows[live]

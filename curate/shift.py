@@ -6,10 +6,9 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.logits import read_live
 from index.catalog import Catalog, insert, literal, one
 from index.files import scratch
-from index.parts import Ids, Part, list_parts
+from index.parts import Part, list_parts, read_live
 
 BN_SHIFT = "bn_shift"
 
@@ -36,14 +35,15 @@ def update_bn_shift(catalog: Catalog, model: str) -> bool:
         return False
     if stored == scored:
         return True
-    statistics = _layer_statistics(catalog, model, parts)
+    statistics = _layer_statistics(catalog, parts)
     with scratch(catalog.workspace, "shift") as folder:
         values = folder / "values.parquet"
         with duckdb.connect(folder / "values.duckdb") as table:
             table.execute("CREATE TABLE shifted (image_id BIGINT, value FLOAT)")
             for part in parts:
-                ids, raw = _read(catalog, model, part)
-                insert(table, "shifted", {"image_id": ids, "value": mean_z_score(raw, *statistics)})
+                ids, raw = read_live(catalog, part)
+                shifted = mean_z_score(raw.astype(np.float64), *statistics)
+                insert(table, "shifted", {"image_id": ids, "value": shifted})
             table.execute(f"COPY shifted TO {literal(values)} (FORMAT parquet)")
         with catalog.write() as connection:
             connection.execute(
@@ -66,14 +66,14 @@ def mean_z_score(
 
 
 def _layer_statistics(
-    catalog: Catalog, model: str, parts: list[Part]
+    catalog: Catalog, parts: list[Part]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and standard deviation (L,) over all parts, by Chan's merging of moments."""
     count = 0
     mean = np.zeros(parts[0].width)
     squares = np.zeros(parts[0].width)
     for part in parts:
-        _, raw = _read(catalog, model, part)
+        raw = read_live(catalog, part)[1].astype(np.float64)
         if len(raw) == 0:
             continue
         part_mean = raw.mean(axis=0)
@@ -83,8 +83,3 @@ def _layer_statistics(
         mean += delta * len(raw) / merged
         count = merged
     return mean, np.sqrt(squares / count)
-
-
-def _read(catalog: Catalog, model: str, part: Part) -> tuple[Ids, NDArray[np.float64]]:
-    ids, rows = read_live(catalog, model, part)
-    return ids, rows.astype(np.float64)

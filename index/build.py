@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from index import sources
 from index.catalog import Catalog, one
 from index.choice import AUTO, IndexSettings, asked_factory
 from index.commit import Batch, PendingCommits
 from index.decoding import Decoder
 from index.embedder import Embedder
 from index.engines import Engine, Job, LocalEngine
-from index.errors import NothingSelectedError
-from index.files import locked, remove_leftovers
+from index.files import locked, remove_leftovers, scratch
 from index.known import KnownIds
+from index.listing import Listing, list_sources
 from index.neighbours import IndexFacts, update_index
 from index.parts import move_part, next_number, write_part
 from index.progress import Progress, Silent
 from index.quarantine import IMAGE_LIMIT_S, Quarantine
-from index.sources import Partition, SourceOptions
+from index.sources import SourceOptions
 from index.vanished import forget_vanished
 
 ROWS_A_PART = 8192
@@ -73,6 +72,7 @@ def build_index(
     Raises:
         UsageError: FAISS knows no such index, or none fits the memory budget.
         DataError: a source that cannot be read at all.
+        NothingSelectedError: the sources hold no file that could be an image.
         WorkspaceError: another build runs here, the disk is full, or the catalog is damaged.
     """
     progress = progress or Silent()
@@ -83,48 +83,24 @@ def build_index(
     if settings and settings.index != AUTO:
         asked_factory(settings.index, embedder.dim)  # refused before any work
     lock = workspace / ".build.lock"
-    with locked(lock, f"another build-index works in {workspace}"):
-        listed = listed_partitions(source_names, options)
-        todo = todo_partitions(catalog, listed, embedder.key)
+    with (
+        locked(lock, f"another build-index works in {workspace}"),
+        scratch(workspace, "build") as folder,
+    ):
+        todo = list_sources(catalog, source_names, embedder.key, folder, options, progress)
         before = _latest(catalog)
         remove_leftovers(workspace / "vectors" / embedder.key)
         rate = _embed(catalog, todo, embedder, engine, quarantine, workers, rows_a_part, progress)
-        gone = forget_vanished(catalog, listed.values())
+        gone = forget_vanished(catalog, todo.listed)
         if gone:
             progress.say(f"{gone} images are in no source any more: forgotten")
         facts = update_index(catalog, embedder.key, embedder.dim, progress, settings)
         return _summary(catalog, before, facts, rate)
 
 
-def listed_partitions(
-    source_names: Sequence[str], options: SourceOptions | None = None
-) -> dict[str, Partition]:
-    """List the partitions of the sources by their keys; a source may be named twice.
-
-    Raises:
-        NothingSelectedError: the sources hold no file that could be an image.
-    """
-    listed = {part.key: part for part in sources.partitions(source_names, options)}
-    if not listed:
-        raise NothingSelectedError(f"no images in {', '.join(source_names)}: nothing to build")
-    return listed
-
-
-def todo_partitions(
-    catalog: Catalog, listed: Mapping[str, Partition], embedder: str
-) -> list[Partition]:
-    """Return the listed partitions that this embedder has not done yet."""
-    done: set[str] = set()
-    if catalog.exists():
-        query = "SELECT key FROM partitions WHERE embedder = ?"
-        with catalog.read() as connection:
-            done = {key for (key,) in connection.execute(query, [embedder]).fetchall()}
-    return [part for key, part in listed.items() if key not in done]
-
-
 def _embed(
     catalog: Catalog,
-    todo: list[Partition],
+    todo: Listing,
     embedder: Embedder,
     engine: Engine,
     quarantine: Quarantine,
@@ -135,7 +111,6 @@ def _embed(
     """Return how many entries a second that were, or None for nothing to do."""
     began = time.monotonic()
     pending = PendingCommits(catalog, embedder.key, progress)
-    total = sum(part.count for part in todo)
     number = _next_part(catalog, embedder.key)
 
     def known(ids: list[int]) -> set[int]:
@@ -143,14 +118,14 @@ def _embed(
 
     with (
         closing(KnownIds(catalog, embedder.key)) as committed,
-        progress.step("Embedding", total, "images") as advance,
+        progress.step("Embedding", todo.images, "images") as advance,
     ):
         job = Job(catalog.workspace, embedder, quarantine, workers, rows_a_part, known, advance)
         with closing(engine(todo, job)) as batches:
             for batch in batches:
                 number = _flush(catalog.workspace, embedder.key, number, batch, pending)
         pending.settle()
-    return round(total / (time.monotonic() - began), 1) if total else None
+    return round(todo.images / (time.monotonic() - began), 1) if todo.images else None
 
 
 def _flush(

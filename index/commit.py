@@ -17,6 +17,9 @@ from index.parts import Part, half, record_part
 from index.progress import Progress
 from index.vanished import forget_images
 
+_MOST_WAITING = 32
+_SETTLING_PATIENCE_S = 30.0
+
 
 @dataclass
 class Batch:
@@ -81,7 +84,8 @@ class Batch:
 class PendingCommits:
     """Batches whose parts are on disk, waiting for the catalog to be free.
 
-    A teammate's open DuckDB shell must not end a build: it goes on, and commits later.
+    A teammate's open DuckDB shell must not end a build: it goes on, and commits later; once 32
+    batches wait, some 10 MB of facts each, it stops until it can.
     """
 
     def __init__(self, catalog: Catalog, embedder: str, progress: Progress) -> None:
@@ -98,8 +102,11 @@ class PendingCommits:
         return set().union(*(batch.ids for batch in self._waiting))
 
     def offer(self, batch: Batch) -> None:
-        """Commit a batch now if the catalog is free, else keep it."""
+        """Commit a batch now if the catalog is free, else keep it; wait if there are too many."""
         self._waiting.append(batch)
+        if len(self._waiting) >= _MOST_WAITING:
+            self.settle()
+            return
         try:
             self._commit_all(patience_s=2.0)
         except CatalogBusyError as error:
@@ -111,7 +118,7 @@ class PendingCommits:
         """Commit what waits, however long the catalog is held."""
         while self._waiting:
             try:
-                self._commit_all(patience_s=30.0)
+                self._commit_all(_SETTLING_PATIENCE_S)
             except CatalogBusyError as error:
                 self._progress.say(f"waiting to commit: {error}")
 

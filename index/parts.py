@@ -10,12 +10,18 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from index.catalog.rows import insert
+from index.catalog import Catalog, insert
 from index.errors import WorkspaceError
 from index.files import atomic_path, file_sha256, rename
 
 Ids = NDArray[np.int64]
 Rows = NDArray[np.float16]
+# Of each kind of store, the table that points at its rows and the column that names its owner.
+_REFERRED_BY = {
+    "vectors": ("vectors", "embedder"),
+    "logits": ("scores", "model"),
+    "moments": ("scores", "model"),
+}
 
 
 @dataclass(frozen=True)
@@ -137,6 +143,24 @@ def read_part(workspace: Path, part: Part) -> tuple[Ids, Rows]:
             return arrays["ids"], arrays["rows"]
     except Exception as error:  # zipfile and NumPy raise nearly anything on damaged bytes
         raise damaged from error
+
+
+def read_live(catalog: Catalog, part: Part) -> tuple[Ids, Rows]:
+    """Read those rows of a part that the catalog refers to, in their order: ids (n,), rows (n, w).
+
+    A part may hold more: of images that are forgotten, or left by a build beside a busy catalog.
+
+    Raises:
+        WorkspaceError: as `read_part`.
+    """
+    kind, _, owner = part.store.partition("/")
+    table, column = _REFERRED_BY[kind]
+    query = f'SELECT "row" FROM {table} WHERE {column} = ? AND part = ? ORDER BY 1'
+    with catalog.read() as connection:
+        found = connection.execute(query, [owner, part.part]).fetchnumpy()
+    live = np.asarray(found["row"], dtype=np.int64)
+    ids, rows = read_part(catalog.workspace, part)
+    return ids[live], rows[live]
 
 
 def damaged_parts(workspace: Path, parts: list[Part]) -> Iterator[Path]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import glob
+from pathlib import Path
 
 import duckdb
 
 from index.catalog import Catalog
-from index.sources import Partition
 
 _STALE = """
 CREATE TEMP TABLE stale AS
@@ -18,8 +18,10 @@ AND NOT EXISTS (SELECT 1 FROM listed l WHERE split_part(l.key, ':', 1) = split_p
 _TABLES_OF_IMAGES = ("vectors", "scores", "duplicates")
 
 
-def forget_vanished(catalog: Catalog, listed: Iterable[Partition]) -> int:
-    """Forget what partitions of the same containers held that are no longer listed.
+def forget_vanished(catalog: Catalog, listed: Path) -> int:
+    """Forget what partitions of the same containers held that are not listed in `listed`.
+
+    That is a file of JSON lines, with `key` and `container` of each partition that there is.
 
     To be called when everything that is listed is committed, so that what only moved to another
     partition has its new place already. An image whose last place is gone is forgotten with all
@@ -29,12 +31,11 @@ def forget_vanished(catalog: Catalog, listed: Iterable[Partition]) -> int:
     Returns:
         The number of images forgotten.
     """
-    keys, containers = zip(*((part.key, part.container) for part in listed), strict=True)
     with catalog.read() as connection:
-        if not _find_stale(connection, keys, containers):
+        if not _find_stale(connection, listed):
             return 0
     with catalog.write() as connection:
-        _find_stale(connection, keys, containers)
+        _find_stale(connection, listed)
         connection.execute(
             "CREATE TEMP TABLE touched AS SELECT DISTINCT image_id FROM locations "
             "WHERE partition IN (FROM stale)"
@@ -64,13 +65,11 @@ def forget_images(connection: duckdb.DuckDBPyConnection, candidates: str) -> int
     return int(count)
 
 
-def _find_stale(
-    connection: duckdb.DuckDBPyConnection, keys: tuple[str, ...], containers: tuple[str, ...]
-) -> bool:
-    connection.execute("CREATE TEMP TABLE listed (key VARCHAR, container VARCHAR)")
+def _find_stale(connection: duckdb.DuckDBPyConnection, listed: Path) -> bool:
     connection.execute(
-        "INSERT INTO listed SELECT unnest($keys::VARCHAR[]), unnest($containers::VARCHAR[])",
-        {"keys": list(keys), "containers": list(containers)},
+        "CREATE TEMP TABLE listed AS FROM read_json(?, format = 'newline_delimited', "
+        "columns = {key: 'VARCHAR', container: 'VARCHAR'})",
+        [glob.escape(str(listed))],
     )
     connection.execute(_STALE)
     connection.execute("DROP TABLE listed")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from index.catalog import Catalog, one
 from index.errors import WorkspaceError
-from index.parts import Ids, Part, list_parts, read_part
+from index.parts import Ids, Part, Rows, list_parts, read_live, read_part
 
 Vectors = NDArray[np.float32]
 
@@ -18,13 +18,10 @@ def live_vectors(
     catalog: Catalog, embedder: str, first_part: int = 0
 ) -> Iterator[tuple[Ids, Vectors]]:
     """Yield per part the ids (n,) and unit-norm vectors (n, dim) that the catalog refers to."""
-    with catalog.read() as connection:
-        parts = list_parts(connection, f"vectors/{embedder}")
-    for part in parts:
+    for part in _parts(catalog, embedder):
         if part.part >= first_part:
-            ids, vectors = read_part(catalog.workspace, part)
-            rows = _live_rows(catalog, embedder, part)
-            yield ids[rows], unit_norm(vectors[rows].astype(np.float32))
+            ids, rows = read_live(catalog, part)
+            yield ids, _as_vectors(rows)
 
 
 def live_count(catalog: Catalog, embedder: str, before_part: int | None = None) -> int:
@@ -37,8 +34,7 @@ def live_count(catalog: Catalog, embedder: str, before_part: int | None = None) 
 
 def unit_norm(vectors: Vectors) -> Vectors:
     """Scale rows to unit length; a zero row stays zero."""
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return (vectors / np.where(norms > 0, norms, 1.0)).astype(np.float32, copy=False)
+    return (vectors / _norms(vectors)).astype(np.float32, copy=False)
 
 
 def sample_vectors(catalog: Catalog, embedder: str, count: int, seed: int) -> tuple[Ids, Vectors]:
@@ -49,18 +45,19 @@ def sample_vectors(catalog: Catalog, embedder: str, count: int, seed: int) -> tu
     """
     ids: Ids = np.empty(0, np.int64)
     keys = np.empty(0, np.uint64)
-    kept: Vectors | None = None
-    for new_ids, vectors in live_vectors(catalog, embedder):
+    kept: Rows | None = None  # half as wide as what is returned
+    for part in _parts(catalog, embedder):
+        new_ids, rows = read_live(catalog, part)
         new_keys = _mixed(new_ids, seed)
         if len(keys) == count and count:
             below = new_keys < keys[-1]
-            new_ids, new_keys, vectors = new_ids[below], new_keys[below], vectors[below]
+            new_ids, new_keys, rows = new_ids[below], new_keys[below], rows[below]
         keys = np.concatenate([keys, new_keys])
         order = np.argsort(keys, kind="stable")[:count]
         keys = keys[order]
         ids = np.concatenate([ids, new_ids])[order]
-        kept = (vectors if kept is None else np.concatenate([kept, vectors]))[order]
-    return ids, np.empty((0, 0), np.float32) if kept is None else kept
+        kept = (rows if kept is None else np.concatenate([kept, rows]))[order]
+    return ids, np.empty((0, 0), np.float32) if kept is None else _as_vectors(kept)
 
 
 def vectors_of(catalog: Catalog, embedder: str, ids: Ids) -> Vectors:
@@ -93,7 +90,24 @@ def vectors_of(catalog: Catalog, embedder: str, ids: Ids) -> Vectors:
         rows |= dict(zip(place[here].tolist(), picked, strict=True))
     if not rows:
         return np.empty((0, 0), np.float32)
-    return unit_norm(np.stack([rows[i] for i in range(len(ids))]).astype(np.float32))
+    return _as_vectors(np.stack([rows[i] for i in range(len(ids))]))
+
+
+def _parts(catalog: Catalog, embedder: str) -> list[Part]:
+    with catalog.read() as connection:
+        return list_parts(connection, f"vectors/{embedder}")
+
+
+def _as_vectors(rows: Rows) -> Vectors:
+    vectors = rows.astype(np.float32)
+    vectors /= _norms(vectors)  # in place: a sample may be large
+    return vectors
+
+
+def _norms(vectors: Vectors) -> Vectors:
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    found: Vectors = np.where(norms > 0, norms, np.float32(1))
+    return found
 
 
 def _mixed(ids: Ids, seed: int) -> NDArray[np.uint64]:
@@ -104,11 +118,3 @@ def _mixed(ids: Ids, seed: int) -> NDArray[np.uint64]:
         keys = (keys ^ (keys >> np.uint64(shift))) * np.uint64(factor)
     mixed: NDArray[np.uint64] = keys ^ (keys >> np.uint64(31))
     return mixed
-
-
-def _live_rows(catalog: Catalog, embedder: str, part: Part) -> NDArray[np.int64]:
-    """A part may hold vectors that nothing refers to, left by a build beside a busy catalog."""
-    query = 'SELECT "row" FROM vectors WHERE embedder = ? AND part = ? ORDER BY 1'
-    with catalog.read() as connection:
-        found = connection.execute(query, [embedder, part.part]).fetchnumpy()
-    return np.asarray(found["row"], dtype=np.int64)

@@ -6,6 +6,7 @@ import shlex
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from index.catalog import Catalog
     from index.choice import IndexSettings
     from index.embedder import Embedder
-    from index.sources import Partition, SourceOptions
+    from index.listing import Listing
+    from index.sources import SourceOptions
 
 _PROBE_IMAGES = 256
 
@@ -112,10 +114,10 @@ def build_index(
     from distill.networks import load_embedder, register
     from distill.networks.card import resolve
     from index.build import build_index as build
-    from index.build import listed_partitions, todo_partitions
     from index.catalog import Catalog
     from index.choice import parse_size
     from index.engines import check_engine, make_engine
+    from index.listing import list_sources
     from index.neighbours import choose_index
     from index.sources import check
 
@@ -130,8 +132,9 @@ def build_index(
     settings = given.settings(catalog, network.key)
     choose_index(0, network.dim, settings)  # a mistyped --index is refused before any work
     if dry_run:
-        todo = todo_partitions(catalog, listed_partitions(sources, options), network.key)
-        plan = _plan(catalog, todo, network, settings)
+        with TemporaryDirectory(prefix="kdcurate-") as folder:
+            todo = list_sources(catalog, sources, network.key, Path(folder), options)
+            plan = _plan(catalog, todo, network, settings)
         (print_json if json else print_pairs)(plan)
         return
     settled = settle_precision(catalog, card, network, precision, sources, options)
@@ -239,7 +242,7 @@ def _as_source(card: str) -> Any:
 
 
 def _plan(
-    catalog: Catalog, todo: list[Partition], network: Embedder, settings: IndexSettings
+    catalog: Catalog, todo: Listing, network: Embedder, settings: IndexSettings
 ) -> dict[str, Any]:
     """Measure on the first images what the rest will take."""
     from index.decoded import decode_partition
@@ -247,7 +250,7 @@ def _plan(
     from index.neighbours import choose_index
     from index.vectors import live_count
 
-    images = sum(part.count for part in todo)
+    images = todo.images
     stored = live_count(catalog, network.key) if catalog.exists() else 0
     choice = choose_index(stored + images, network.dim, settings)
     plan: dict[str, Any] = {
@@ -258,11 +261,14 @@ def _plan(
         "partitions": len(todo),
         "images": images,
         "disk_mb": round(images * (network.dim * 6 + 400) / 1e6, 1),
-        "ram_mb": round((images * network.dim * 4 + 64 * 512 * network.view.size**2 * 3) / 1e6, 1),
+        "ram_mb": round(
+            (todo.images * network.dim * 4 + 64 * 512 * network.view.size**2 * 3) / 1e6, 1
+        ),
     }
-    if todo:
+    first = next(iter(todo), None)
+    if first:
         began = time.monotonic()
-        decoded = decode_partition(todo[0], Decoder(network.view))
+        decoded = decode_partition(first, Decoder(network.view))
         middle = time.monotonic()
         if len(decoded.pixels):
             network(decoded.pixels[:_PROBE_IMAGES])

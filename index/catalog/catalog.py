@@ -19,6 +19,9 @@ from index.files import atomic_path, is_out_of_space, out_of_space, remove_lefto
 FILE_NAME = "catalog.duckdb"
 READ_PATIENCE_S = 30.0
 WRITE_PATIENCE_S = 300.0
+# DuckDB would take most of the machine's memory for pages it has read; beyond this it spills into
+# catalog.duckdb.tmp.
+MEMORY_LIMIT = "512MB"
 # On Linux and macOS, and on Windows; a path that happens to hold the word is not meant.
 _LOCKED = re.compile(r"(?i)could not set lock|conflicting lock|used by another process")
 
@@ -105,7 +108,9 @@ class Catalog:
         pause = 0.01
         while True:
             try:
-                return duckdb.connect(self.path, read_only=read_only)
+                return duckdb.connect(
+                    self.path, read_only=read_only, config={"memory_limit": MEMORY_LIMIT}
+                )
             except duckdb.IOException as error:
                 if is_out_of_space(error):
                     raise out_of_space(self.path) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -34,10 +34,22 @@ class Job:
     advance: Advance
 
 
+class Partitions(Protocol):
+    """Partitions in their order, which may be more than memory holds."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        ...
+
+    def __iter__(self) -> Iterator[Partition]:
+        """Read them."""
+        ...
+
+
 class Engine(Protocol):
     """Turns partitions into batches, wherever the work is done; knows no catalog."""
 
-    def __call__(self, todo: Sequence[Partition], job: Job, /) -> Generator[Batch, None, None]:
+    def __call__(self, todo: Partitions, job: Job, /) -> Generator[Batch, None, None]:
         """Decode and embed partitions; yield whole ones together, in their order.
 
         A batch comes with its vectors, or with a part that holds them, somewhere in the

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from index.commit import Batch
 from index.decoded import DecodedPartition, decode_partition
-from index.engines.base import Job
-from index.sources import Partition
+from index.engines.base import Job, Partitions
 from index.workers import default_workers, ordered_map
 
 # While one partition is embedded the next is there too: no core waits for the last slice of the
@@ -35,7 +34,7 @@ class _Embedding:
 class LocalEngine:
     """Embeds only what has no vector yet; holds `rows_a_part` vectors and a few partitions."""
 
-    def __call__(self, todo: Sequence[Partition], job: Job) -> Generator[Batch, None, None]:
+    def __call__(self, todo: Partitions, job: Job) -> Generator[Batch, None, None]:
         """Decode and embed partitions in their order."""
         batch = Batch()
         underway: deque[_Embedding] = deque()
@@ -58,7 +57,7 @@ class LocalEngine:
             yield batch
 
 
-def _decoded(todo: Sequence[Partition], job: Job) -> Generator[DecodedPartition, None, None]:
+def _decoded(todo: Partitions, job: Job) -> Generator[DecodedPartition, None, None]:
     decode_one = partial(decode_partition, decoder=job.quarantine.decoder)
     workers = default_workers() if job.workers is None else job.workers
     yield from ordered_map(decode_one, todo, min(workers, len(todo)), job.quarantine)

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import pickle
 import socket
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -22,7 +23,7 @@ import numpy as np
 from index.commit import Batch
 from index.decoded import DecodedPartition, decode_partition
 from index.embedder import Embedder, Loader
-from index.engines.base import Job
+from index.engines.base import Job, Partitions
 from index.engines.cluster import joined, plain_errors, require_ray
 from index.errors import ClusterError, NetworkError, UsageError
 from index.files import scratch
@@ -33,6 +34,7 @@ from index.sources.places import is_url
 from index.workers import Pool
 
 _TOGETHER = 512  # images that travel in one block: 77 MB of 224-pixel views
+_BUNDLES_AT_ONCE = 4096  # of which one pipeline is made: the names of two million files
 # A decoder and an embedder share a core, so that even one core holds both.
 _DECODER_CPUS, _EMBEDDER_CPUS = 0.25, 0.75
 Row = dict[str, Any]
@@ -60,7 +62,7 @@ class RayEngine:
         """Refuse to begin without Ray."""
         require_ray()
 
-    def __call__(self, todo: Sequence[Partition], job: Job) -> Generator[Batch, None, None]:
+    def __call__(self, todo: Partitions, job: Job) -> Generator[Batch, None, None]:
         """Decode and embed partitions; the batches come in the order of the partitions.
 
         Raises:
@@ -69,23 +71,25 @@ class RayEngine:
         """
         if job.workers == 0:
             raise UsageError("--workers 0 decodes in this process: --engine ray needs 1 or more")
-        if not todo:
+        if not len(todo):
             return
         workspace = job.workspace.absolute()  # workers start in another directory
         with joined(), scratch(workspace, "ray") as folder, plain_errors():
-            for row in self._rows(todo, job, folder):
-                batch: Batch = pickle.loads(row["batch"])
-                job.advance(sum(done["entries"] for done in batch.partitions))
-                yield batch
+            bundles = _bundles(todo, min(_TOGETHER, job.rows_a_part))
+            while some := list(islice(bundles, _BUNDLES_AT_ONCE)):
+                for row in self._rows(some, job, folder):
+                    batch: Batch = pickle.loads(row["batch"])
+                    job.advance(sum(done["entries"] for done in batch.partitions))
+                    yield batch
 
-    def _rows(self, todo: Sequence[Partition], job: Job, folder: Path) -> Iterator[Row]:
+    def _rows(self, some: list[list[Partition]], job: Job, folder: Path) -> Iterator[Row]:
         import ray
         from ray.data import ActorPoolStrategy
 
         has = ray.cluster_resources()
         device = self._device(int(has.get("GPU", 0)))
         together = min(_TOGETHER, job.rows_a_part)
-        bundles = [{"bundle": pickle.dumps(bundle)} for bundle in _bundles(todo, together)]
+        bundles = [{"bundle": pickle.dumps(bundle)} for bundle in some]
         most = min(int(has.get("CPU", 1)), len(bundles))  # more would only wait for a core
         workers = most if job.workers is None else min(job.workers, most)
         embedders, decoder_cpus, shares = workers, _DECODER_CPUS, {"num_cpus": _EMBEDDER_CPUS}
@@ -125,7 +129,7 @@ class RayEngine:
         return self.device
 
 
-def _bundles(todo: Sequence[Partition], together: int) -> Iterator[list[Partition]]:
+def _bundles(todo: Partitions, together: int) -> Iterator[list[Partition]]:
     """Put neighbouring small partitions together, as far as they have so many entries at most."""
     bundle: list[Partition] = []
     for part in todo:

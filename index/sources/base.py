@@ -28,7 +28,10 @@ class Item:
 
 @dataclass(frozen=True)
 class Partition:
-    """A slice of a source that one worker reads; `key` changes when its content changes."""
+    """A slice of a source that one worker reads; `key` changes when its content changes.
+
+    `entries` says what stands in it, in values that JSON holds: it may wait on disk for its turn.
+    """
 
     key: str
     kind: str

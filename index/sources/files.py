@@ -13,6 +13,7 @@ from typing import Any
 from index.errors import DataError
 from index.sources.base import Item, Partition, SourceOptions, fingerprint, partition_key
 from index.sources.places import Place, Url, place
+from index.sources.tree import files_below
 
 KIND = "files"
 SUFFIXES = frozenset(
@@ -109,15 +110,11 @@ def _walk(path: Path) -> Iterator[Path]:
     if path.is_file():
         yield path
         return
-    unreadable: list[Path] = []  # listed as if they were files, so that they end as failures
-    for folder, subfolders, names in os.walk(
-        path, onerror=lambda error: unreadable.append(Path(error.filename))
-    ):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        for name in sorted(names):
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
-                yield Path(folder, name)
-    yield from unreadable
+    yield from map(Path, files_below(str(path), _is_image_name))
+
+
+def _is_image_name(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in SUFFIXES
 
 
 def _walk_url(url: Url) -> Iterator[Entry]:

@@ -200,15 +200,3 @@ def test_a_new_caption_replaces_the_old_one(crawl: Path, tmp_path: Path) -> None
         build(tmp_path / "ws", crawl / "l.csv")
         found += rows(tmp_path / "ws", "SELECT metadata->>'caption' FROM locations")
     assert found == [("a cat",), ("a dog",)]
-
-
-def test_a_large_list_is_held_in_little_memory(crawl: Path) -> None:
-    path = write_parquet(
-        crawl / "l.parquet",
-        "SELECT 'deep/' || range || '.png' AS path, 'http://host/' || md5(range::VARCHAR) AS url, "
-        "'a caption of some words, number ' || range AS caption FROM range(20_000)",
-    )
-    parts = list(sources.partitions([str(path)]))
-    assert sum(part.count for part in parts) == 20_000
-    held = sum(len(part.entries[0]) for part in parts)
-    assert held < 20_000 * 64  # a third of which is the digest, that nothing can compress

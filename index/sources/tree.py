@@ -1,0 +1,72 @@
+"""The files below a local folder in a fixed order, however many one folder holds."""
+
+from __future__ import annotations
+
+import heapq
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import islice
+
+_NAMES_IN_MEMORY = 1 << 18
+
+
+def files_below(root: str, is_wanted: Callable[[str], bool]) -> Iterator[str]:
+    """Yield the paths of files whose name is wanted: a folder's own first, then its subfolders'.
+
+    Both are in the order of their names. What is hidden is left out, and links to folders are not
+    followed. Folders that cannot be listed come last, so that they end as failures of their own.
+    At no time are more than some 260,000 names in memory.
+    """
+    unreadable: list[str] = []
+
+    def names(folder: str, are_meant: Callable[[os.DirEntry[str]], bool]) -> Iterator[str]:
+        found = (e.name for e in _entries(folder, unreadable) if are_meant(e))
+        return (os.path.join(folder, name) for name in in_order(found))
+
+    def is_wanted_file(entry: os.DirEntry[str]) -> bool:
+        return is_wanted(entry.name) and not _is_folder(entry, follow_links=True)
+
+    ahead = [iter((root,))]  # of each level above, the folders that are still to be listed
+    while ahead:
+        folder = next(ahead[-1], None)
+        if folder is None:
+            ahead.pop()
+            continue
+        yield from names(folder, is_wanted_file)
+        ahead.append(names(folder, _is_folder))
+    yield from dict.fromkeys(unreadable)
+
+
+def in_order(names: Iterator[str]) -> Iterator[str]:
+    """Sort names; where they are too many for memory, in runs that wait in temporary files."""
+    run = sorted(islice(names, _NAMES_IN_MEMORY))
+    if len(run) < _NAMES_IN_MEMORY:
+        yield from run
+        return
+    with ExitStack() as stack:
+        runs: list[Iterator[str]] = []
+        while run:
+            file = stack.enter_context(tempfile.TemporaryFile("w+", encoding="ascii"))
+            file.writelines(json.dumps(name) + "\n" for name in run)  # a name may hold any sign
+            file.seek(0)
+            runs.append(map(json.loads, file))
+            run = sorted(islice(names, _NAMES_IN_MEMORY))
+        yield from heapq.merge(*runs)
+
+
+def _entries(folder: str, unreadable: list[str]) -> Iterator[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            yield from (entry for entry in entries if not entry.name.startswith("."))
+    except OSError:
+        unreadable.append(folder)
+
+
+def _is_folder(entry: os.DirEntry[str], *, follow_links: bool = False) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=follow_links)
+    except OSError:  # a link that leads in circles
+        return False
