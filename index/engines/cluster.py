@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -42,10 +43,12 @@ def joined() -> Iterator[None]:
         if ray.is_initialized():
             yield
             return
+        address = os.environ.get("RAY_ADDRESS", "")
         try:
+            _knock(address)
             ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            place = os.environ.get("RAY_ADDRESS", "this machine")
+        except (OSError, RuntimeError, ValueError) as error:
+            place = f"RAY_ADDRESS={address}" if address else "this machine"
             raise ClusterError(f"no Ray cluster at {place}: {_first_line(error)}") from error
         try:
             yield
@@ -74,6 +77,13 @@ def plain_errors() -> Iterator[None]:
         raise ClusterError(
             f"the Ray cluster failed ({_first_line(error)}): run the same command again"
         ) from error
+
+
+def _knock(address: str) -> None:
+    """Ray itself tries for many minutes to reach a HOST:PORT where nobody is."""
+    host, _, port = address.rpartition(":")
+    if port.isdigit() and "/" not in host:
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 @contextmanager

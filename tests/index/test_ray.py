@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -227,6 +228,18 @@ def test_an_unknown_engine_and_a_missing_ray_are_refused(monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "ray.data", None)
     with pytest.raises(UsageError, match=r"^`--engine ray` needs Ray: pip install 'kdcurate\[ray"):
         make_engine("ray", load, "cpu")
+
+
+def test_where_no_cluster_is_one_line_says_so(
+    tmp_path: Path, crawl: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"  # nobody listens
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        monkeypatch.setattr("ray.is_initialized", lambda: False)  # the fixture's connection stays
+        with pytest.raises(ClusterError, match=f"^no Ray cluster at RAY_ADDRESS={address}: "):
+            build(tmp_path / "ws", Path(crawl), workers=1, engine=RayEngine(load))
 
 
 def test_a_node_that_loads_another_network_is_refused(tmp_path: Path) -> None:
