@@ -36,6 +36,7 @@ class Summary:
     new: int
     duplicates: int
     failed: int
+    transient: int
     vectors: int
     index: str
     index_reason: str
@@ -109,10 +110,17 @@ def listed_partitions(
 def todo_partitions(
     catalog: Catalog, listed: Mapping[str, Partition], embedder: str
 ) -> list[Partition]:
-    """Return the listed partitions that this embedder has not done yet."""
+    """Return the listed partitions that this embedder has not done yet, or not to the end.
+
+    One that holds a failure that may pass, such as a server's that was overloaded, is to be read
+    again.
+    """
     done: set[str] = set()
     if catalog.exists():
-        query = "SELECT key FROM partitions WHERE embedder = ?"
+        query = (
+            "SELECT key FROM partitions WHERE embedder = ? "
+            "AND key NOT IN (SELECT partition FROM failures WHERE transient)"
+        )
         with catalog.read() as connection:
             done = {key for (key,) in connection.execute(query, [embedder]).fetchall()}
     return [part for key, part in listed.items() if key not in done]
@@ -209,6 +217,7 @@ def _summary(catalog: Catalog, before: Any, facts: IndexFacts) -> Summary:
             new=int(added[0]) if added else 0,
             duplicates=_count(connection, "SELECT count(*) FROM locations") - images,
             failed=_count(connection, "SELECT count(*) FROM failures"),
+            transient=_count(connection, "SELECT count(*) FROM failures WHERE transient"),
             vectors=facts.vectors,
             index=facts.factory,
             index_reason=facts.reason,
