@@ -24,6 +24,7 @@ _URL = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 _CHUNK = 1 << 20
 # Request Timeout, Too Early, Too Many Requests; and whatever is the server's own fault.
 _PASSING_STATUS = (408, 425, 429)
+_GONE_STATUS = (404, 410)
 
 
 @dataclass(frozen=True)
@@ -246,8 +247,10 @@ def _translated(error: Exception, url: str) -> OSError:
         if isinstance(error.__cause__, Exception):
             return _translated(error.__cause__, url)
         return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), url)
-    said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
     status = getattr(error, "status", None)
+    if status in _GONE_STATUS:
+        return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), url)
+    said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
     if isinstance(status, int):
         passing = status in _PASSING_STATUS or status >= 500
     elif isinstance(error, OSError) and error.errno is not None:

@@ -60,6 +60,7 @@ def test_a_build_counts_what_it_found(crawl: Path, tmp_path: Path) -> None:
         "new": 12,
         "duplicates": 4,
         "failed": 4,
+        "transient": 0,
         "vectors": 12,
         "index": "IDMap2,Flat",
         "index_reason": "exact search; takes 1.7 KB of the 4 GB that it may",

@@ -52,9 +52,9 @@ def build_url(workspace: Path, source: str) -> Summary:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_server_that_refuses_twice_costs_nothing(server: str, tmp_path: Path, kind: str) -> None:
-    undisturbed = build_url(tmp_path / "whole", f"{server}/{kind}")
+    build_url(tmp_path / "whole", f"{server}/{kind}")
     Overloaded.refusals[KINDS[kind]] = 2
-    assert build_url(tmp_path / "ws", f"{server}/{kind}") == undisturbed
+    build_url(tmp_path / "ws", f"{server}/{kind}")
     assert Overloaded.refused == {KINDS[kind]: 2}
     assert content(tmp_path / "ws") == content(tmp_path / "whole")
 
@@ -123,7 +123,8 @@ def test_a_file_that_a_drive_cannot_give_is_not_written_off(tmp_path: Path) -> N
     assert rows(tmp_path / "ws", "SELECT count(*) FROM partitions") == [(1,)]
 
 
-def test_waiting_ends_however_many_files_fail() -> None:
+def test_waiting_ends_however_many_files_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("index.sources.retries._MOST_PAUSES_S", 2.5)
     tried = []
 
     def read() -> bytes:
@@ -134,8 +135,8 @@ def test_waiting_ends_however_many_files_fail() -> None:
     for _ in range(100):
         with pytest.raises(TransientError):
             retries(read)
-    assert time.monotonic() - began < 20
-    assert tried[:4] == [1] * 4 and 100 < len(tried) < 200
+    assert time.monotonic() - began < 10
+    assert 100 < len(tried) < 110
 
 
 @pytest.mark.parametrize(
