@@ -110,7 +110,7 @@ def test_bad_files_are_recorded_and_good_ones_indexed(tmp_path: Path) -> None:
     uris = [uri for (uri,) in rows(tmp_path / "ws", "SELECT uri FROM locations ORDER BY 1")]
     assert uris == [str(crawl / name) for name in sorted(good)]
     assert all(found[name].startswith("too many pixels") for name in BOMBS)
-    assert all(found[name].startswith("damaged: ") for name in DAMAGED)
+    assert all(found[name].startswith("damaged ") for name in DAMAGED)
     assert {found[name] for name in UNKNOWN} == {"not an image of a known format"}
     assert found["empty.png"] == "empty file"
     assert all("\n" not in reason and len(reason) <= 200 for reason in found.values())
