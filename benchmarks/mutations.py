@@ -5,7 +5,8 @@
 Mutations are made and decoded one by one in a child process (tests/attacks/mutations.py): bits
 flipped, runs of bytes overwritten, deleted, repeated, the end cut off, two images spliced, the
 header damaged; one to three of these each. The images are 28 to 248 pixels wide or high, as they
-are and written anew in each format, every fourth then enlarged to 500 pixels. Each number of a seed is always the same mutation.
+are and written anew in each format, every fourth enlarged to 500 pixels. Each number of a seed is
+always the same mutation.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +28,10 @@ _RESAMPLING = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
 }
+
+
+# What reading beyond the end of a header looks like from within.
+_CUT_SHORT = re.compile(r"unpack(_from)? requires|index out of range|Truncated File Read")
 
 
 class DecodeError(Exception):
@@ -105,8 +110,9 @@ def decode(
         raise
     except UnidentifiedImageError:
         raise DecodeError(_unopened(data)) from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise DecodeError("too many pixels") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        (pixels,) = re.findall(r"\((\d+) pixels\)", str(error)) or ["?"]
+        raise DecodeError(f"too many pixels: {pixels} > {MAX_PIXELS}") from None
     except MemoryError:
         raise DecodeError("too large to decode in memory") from None
     except Exception as error:  # Pillow's plugins raise nearly anything on damaged bytes
@@ -132,6 +138,12 @@ def _unopened(data: bytes) -> str:
 def _damaged(what: str, error: Exception) -> str:
     plain = isinstance(error, (OSError, SyntaxError)) and str(error)
     said = str(error) if plain else f"{type(error).__name__}: {error}"
+    if isinstance(error.__cause__, KeyError):
+        said = f"no such value: {said}"
+    if said == "not identified by this driver":
+        said = "it tells no size or no known mode"
+    elif _CUT_SHORT.match(said):
+        said = "it is cut short"
     return f"damaged {what}: {' '.join(said.split())}"[:200]
 
 

@@ -23,7 +23,6 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"PAR1", "Parquet"),
     (b"8BPS", "PSD"),
     (b"\0\0\1\0", "ICO"),
-    (b"\0\0\2\0", "CUR"),
     (b"\0\0\0\x0cjP  ", "JPEG 2000"),
     (b"\xff\x4f\xff\x51", "JPEG 2000"),
     (b"\0\0\0\x0cJXL ", "JPEG XL"),
@@ -78,6 +77,8 @@ def looks_like(data: bytes) -> str:
     for start, name in _SIGNATURES:
         if data.startswith(start):
             return name
+    if data[-18:-2] == b"TRUEVISION-XFILE":
+        return "TGA"
     return _text(data[:_HEAD])
 
 
