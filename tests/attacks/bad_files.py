@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import duckdb
 from PIL import Image
 
 from index.sources.files import MAX_BYTES
@@ -327,3 +328,16 @@ def write(folder: Path) -> dict[str, str]:
         os.fsencode(name).decode("utf-8", "backslashreplace"): reason
         for name, reason in reasons.items()
     }
+
+
+def write_good(data_dir: Path, folder: Path, count: int) -> None:
+    """Write so many different real images into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with duckdb.connect() as connection:
+        rows = connection.execute(
+            "SELECT DISTINCT image FROM read_parquet(?, file_row_number = true) "
+            "WHERE file_row_number % 7 = 0 ORDER BY md5(image) LIMIT ?",
+            [str(data_dir / "webpool" / "webpool_0.parquet"), count],
+        ).fetchall()
+    for number, (image,) in enumerate(rows):
+        (folder / f"good-{number:05d}.jpg").write_bytes(image)
