@@ -19,7 +19,7 @@ _NAMES = (
     *("ECONNRESET", "ECONNREFUSED", "ECONNABORTED", "EPIPE"),
 )
 _PASSING = {getattr(errno, name) for name in _NAMES if hasattr(errno, name)} | {socket.EAI_AGAIN}
-_PAUSES_S = (0.1, 0.4, 1.6)
+_PAUSES_S = (0.1, 0.3, 0.9)
 # Of one slice: where a whole drive is away, waiting for each of its files would take for ever.
 _MOST_PAUSES_S = 10.0
 
