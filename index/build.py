@@ -36,6 +36,7 @@ class Summary:
     new: int
     duplicates: int
     failed: int
+    transient: int
     vectors: int
     index: str
     index_reason: str
@@ -170,6 +171,7 @@ def _summary(catalog: Catalog, before: Any, facts: IndexFacts, rate: float | Non
             new=int(added[0]) if added else 0,
             duplicates=_count(connection, "SELECT count(*) FROM locations") - images,
             failed=_count(connection, "SELECT count(*) FROM failures"),
+            transient=_count(connection, "SELECT count(*) FROM failures WHERE transient"),
             vectors=facts.vectors,
             index=facts.factory,
             index_reason=facts.reason,

@@ -136,6 +136,7 @@ def _commit(connection: duckdb.DuckDBPyConnection, batch: Batch, embedder: str) 
     if batch.images:
         _refuse_collisions(connection, batch)
         _insert_new_images(connection, batch)
+    _forget_transient(connection, [row["key"] for row in batch.partitions])
     for table, rows in (("locations", batch.locations), ("failures", batch.failures)):
         if rows:
             latest = {row["uri"]: row for row in rows}  # overlapping sources name a file twice
@@ -155,6 +156,13 @@ def _delete_uris(connection: duckdb.DuckDBPyConnection, uris: list[str]) -> None
     connection.execute(f"INSERT INTO replaced SELECT image_id FROM locations WHERE {gone}", [uris])
     for table in ("locations", "failures"):
         connection.execute(f"DELETE FROM {table} WHERE {gone}", [uris])
+
+
+def _forget_transient(connection: duckdb.DuckDBPyConnection, keys: list[str]) -> None:
+    """What was read again has other failures now, and not always under the same uri."""
+    connection.execute(
+        "DELETE FROM failures WHERE transient AND partition IN (SELECT unnest(?))", [keys]
+    )
 
 
 def _forget_other_formats(

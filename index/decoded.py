@@ -30,7 +30,8 @@ class DecodedPartition:
 class Outcome:
     """What became of one item, whose bytes are gone by now: an image, or the reason why not.
 
-    `image` is None also where the same content was decoded just before.
+    `image` is None also where the same content was decoded just before. `transient`: the reason
+    may have passed when the partition is read again.
     """
 
     item: Item
@@ -38,6 +39,7 @@ class Outcome:
     bytes: int = 0
     image: Decoded | None = None
     reason: str = ""
+    transient: bool = False
 
 
 def decode_partition(partition: Partition, decoder: Decoder) -> DecodedPartition:
@@ -65,7 +67,7 @@ def outcomes(
     for item in islice(sources.read(partition), start, None):
         bare = replace(item, data=b"")
         if item.error:
-            yield Outcome(bare, reason=item.error)
+            yield Outcome(bare, reason=item.error, transient=item.transient)
             continue
         sha256, size = content_sha256(item.data), len(item.data)
         image = None
@@ -79,10 +81,10 @@ def outcomes(
         yield Outcome(bare, sha256, size, image, seen[sha256])
 
 
-def unread(partition: Partition, reason: str, done: int) -> Outcome:
+def unread(partition: Partition, reason: str, done: int, *, transient: bool) -> Outcome:
     """Return the failure that stands for everything behind the first `done` items."""
     place = f"{partition.container}#{partition.key[:8]}+{done}"
-    return Outcome(Item(place, partition.container, 0, 0), reason=reason)
+    return Outcome(Item(place, partition.container, 0, 0), reason=reason, transient=transient)
 
 
 def gather(partition: Partition, decoder: Decoder, found: Iterable[Outcome]) -> DecodedPartition:
@@ -94,7 +96,8 @@ def gather(partition: Partition, decoder: Decoder, found: Iterable[Outcome]) -> 
         item, key = outcome.item, image_id(outcome.sha256)
         place = {"uri": item.uri, "container": item.container, "partition": partition.key}
         if outcome.reason:
-            decoded.failures.append({**place, "reason": outcome.reason})
+            why = {"reason": outcome.reason, "transient": outcome.transient}
+            decoded.failures.append({**place, **why})
             continue
         if outcome.image is not None and key not in have:
             have.add(key)

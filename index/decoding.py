@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from index.dhash import difference_hash
+from index.signatures import looks_like, opened_format
 
 Pixels = NDArray[np.uint8]
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
@@ -26,6 +28,10 @@ _RESAMPLING = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
 }
+
+
+# What reading beyond the end of a header looks like from within.
+_CUT_SHORT = re.compile(r"unpack(_from)? requires|index out of range|Truncated File Read")
 
 
 class DecodeError(Exception):
@@ -83,18 +89,19 @@ def decode(
     """
     if not data:
         raise DecodeError("empty file")
+    format = ""
     try:
         # A crawl is full of odd metadata; Pillow's warnings about it carry no decision.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                if image.format not in formats:
-                    raise DecodeError(f"format {image.format} is not in --formats")
+                format, mode = image.format or "", image.mode
+                if format not in formats:
+                    raise DecodeError(f"format {format} is not in --formats")
                 width, height = image.size
                 if width * height > MAX_PIXELS:
                     raise DecodeError(f"too many pixels: {width}x{height} > {MAX_PIXELS}")
-                format, mode = image.format or "", image.mode
                 extent = _draft(image, view)
                 rgb = _to_rgb(image)
                 dhash = difference_hash(rgb) if hashed else None
@@ -102,13 +109,42 @@ def decode(
     except DecodeError:
         raise
     except UnidentifiedImageError:
-        raise DecodeError("not an image of a known format") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise DecodeError("too many pixels") from None
+        raise DecodeError(_unopened(data)) from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        (pixels,) = re.findall(r"\((\d+) pixels\)", str(error)) or ["?"]
+        raise DecodeError(f"too many pixels: {pixels} > {MAX_PIXELS}") from None
     except MemoryError:
         raise DecodeError("too large to decode in memory") from None
     except Exception as error:  # Pillow's plugins raise nearly anything on damaged bytes
-        raise DecodeError(f"damaged: {type(error).__name__}: {error}"[:200]) from None
+        what = format or f"{opened_format(data) or 'file'} header"
+        raise DecodeError(_damaged(what, error)) from None
+
+
+def _unopened(data: bytes) -> str:
+    """Why no plugin opens these bytes: the one whose format they begin as says more alone."""
+    format = opened_format(data)
+    if format is None:
+        kind = looks_like(data)
+        return "not an image of a known format" + (f": {kind}" if kind else "")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            Image.OPEN[format][0](io.BytesIO(data), "")
+    except Exception as error:
+        return _damaged(f"{format} header", error)
+    return f"damaged {format} header"
+
+
+def _damaged(what: str, error: Exception) -> str:
+    plain = isinstance(error, (OSError, SyntaxError)) and str(error)
+    said = str(error) if plain else f"{type(error).__name__}: {error}"
+    if isinstance(error.__cause__, KeyError):
+        said = f"no such value: {said}"
+    if said == "not identified by this driver":
+        said = "it tells no size or no known mode"
+    elif _CUT_SHORT.match(said):
+        said = "it is cut short"
+    return f"damaged {what}: {' '.join(said.split())}"[:200]
 
 
 def _draft(image: Image.Image, view: View) -> tuple[float, float] | None:

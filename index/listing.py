@@ -84,8 +84,16 @@ def _lines(path: Path) -> Iterator[Callable[[object], object]]:
 
 
 def _done(catalog: Catalog, embedder: str) -> set[str]:
+    """Return the partitions that the embedder has done to the end.
+
+    One that holds a failure that may pass, such as a server's that was overloaded, is to be read
+    again.
+    """
     if not catalog.exists():
         return set()
-    query = "SELECT key FROM partitions WHERE embedder = ?"
+    query = (
+        "SELECT key FROM partitions WHERE embedder = ? "
+        "AND key NOT IN (SELECT partition FROM failures WHERE transient)"
+    )
     with catalog.read() as connection:
         return {key for (key,) in connection.execute(query, [embedder]).fetchall()}

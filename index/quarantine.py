@@ -55,9 +55,10 @@ class Quarantine:
                         underway, done = None, done + 1
                     return
                 except _LostError as lost:
-                    reason = str(lost)
+                    reason, hung = str(lost), lost.hung
             if underway is None:  # before the bytes were there: what follows has no name yet
-                yield unread(partition, f"the reader {reason}: what follows is not read", done)
+                said = f"the reader {reason}: what follows is not read"
+                yield unread(partition, said, done, transient=hung)  # a drive may come back
                 return
             guilty[underway.sha256] = f"the decoder {reason}"
             yield replace(underway, reason=guilty[underway.sha256])
@@ -66,6 +67,10 @@ class Quarantine:
 
 class _LostError(Exception):
     """The child died or hung; the message says how."""
+
+    def __init__(self, how: str, *, hung: bool = False) -> None:
+        super().__init__(how)
+        self.hung = hung
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ class _Child:
         """Return its next message; None at the end of the partition."""
         try:
             if not self.messages.poll(limit_s):
-                raise _LostError(f"hung: more than {limit_s:g} s")
+                raise _LostError(f"hung: more than {limit_s:g} s", hung=True)
             message = self.messages.recv()
         except (EOFError, ConnectionError):
             self.process.join()

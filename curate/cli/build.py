@@ -161,6 +161,11 @@ def build_index(
     print_pairs(summary)
     if summary["failed"]:
         query = "SELECT reason, count(*) FROM failures GROUP BY ALL ORDER BY 2 DESC"
+        if summary["transient"]:
+            note(
+                f"{summary['transient']} of them may be readable now, such as those of a server "
+                "that was overloaded: the same command run again tries them again"
+            )
         note(f'why files failed: kdcurate sql -w {shlex.quote(str(workspace))} "{query}"')
 
 

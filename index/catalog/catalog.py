@@ -74,9 +74,9 @@ class Catalog:
         self._create()
         connection = self._connect(read_only=False, patience_s=patience_s)
         try:
-            _migrate(connection, self.path)
-            connection.begin()
             try:
+                _migrate(connection, self.path)
+                connection.begin()
                 yield connection
                 connection.commit()
             except BaseException as error:
@@ -100,8 +100,11 @@ class Catalog:
                 connection = duckdb.connect(temporary)
                 try:
                     _migrate(connection, self.path)
+                    # Closing does it too, but is silent where the disk is full.
+                    connection.execute("CHECKPOINT")
                 finally:
                     connection.close()
+                    Path(f"{temporary}.wal").unlink(missing_ok=True)
 
     def _connect(self, *, read_only: bool, patience_s: float) -> duckdb.DuckDBPyConnection:
         deadline = time.monotonic() + patience_s

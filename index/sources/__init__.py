@@ -83,12 +83,10 @@ def fetch(kind: str, container: str, places: Sequence[tuple[int, int]]) -> Itera
 
 
 def _reached(container: str, found: Iterator[Found]) -> Iterator[Found]:
-    """A network that fails says nothing about the images: it ends the build, not their chances."""
+    """A container that is gone says nothing of its images: it ends the build, not their chances."""
     try:
         yield from found
     except OSError as error:
-        if not is_url(container):
-            raise
         raise DataError(
             f"cannot read {container} ({error.strerror}): run the same command again"
         ) from error

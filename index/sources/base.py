@@ -15,7 +15,7 @@ from index.sources.places import Place, Url
 
 @dataclass(frozen=True)
 class Item:
-    """One image of a source: its bytes, or the reason why there are none."""
+    """One image of a source: its bytes, or the reason why there are none, which may pass."""
 
     uri: str
     container: str
@@ -23,6 +23,7 @@ class Item:
     length: int
     data: bytes = b""
     error: str = ""
+    transient: bool = False
     metadata: dict[str, Any] = field(default_factory=dict)
 
 

@@ -7,12 +7,14 @@ import os
 import stat
 import zlib
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from index.errors import DataError
 from index.sources.base import Item, Partition, SourceOptions, fingerprint, partition_key
 from index.sources.places import Place, Url, place
+from index.sources.retries import Retries, may_pass
 from index.sources.tree import files_below
 
 KIND = "files"
@@ -50,22 +52,29 @@ def partitions(path: Place, options: SourceOptions) -> Iterator[Partition]:
 
 def read(partition: Partition) -> Iterator[Item]:
     """Read each file; a file that cannot be read is an item with an error."""
+    retries = Retries()
     for name, size, _ in partition.entries:
-        yield read_file(name, size, {})
+        yield read_file(name, size, {}, retries)
 
 
-def read_file(name: str, size: int, metadata: dict[str, Any]) -> Item:
+def read_file(name: str, size: int, metadata: dict[str, Any], retries: Retries) -> Item:
     """Read one file, of `size` bytes when it was listed; why it cannot be read is in the item."""
     uri = os.fsencode(name).decode("utf-8", "backslashreplace")
     if uri != name:
         return Item(uri, uri, 0, 0, error="file name is not UTF-8: rename it")
     if size > MAX_BYTES:
-        return Item(uri, name, 0, size, error=f"too large: {size} bytes > {MAX_BYTES}")
+        return Item(uri, name, 0, size, error=too_large(size))
     try:
-        data = _content(place(name))
+        data = retries(partial(_content, place(name)))
     except OSError as error:
-        return Item(uri, name, 0, 0, error=f"cannot be read: {error.strerror}")
+        reason = f"cannot be read: {error.strerror}"
+        return Item(uri, name, 0, 0, error=reason, transient=may_pass(error))
     return Item(uri, name, 0, len(data), data, metadata=metadata)
+
+
+def too_large(size: int) -> str:
+    """Return the reason why an image of so many bytes is not read."""
+    return f"too large: {size} bytes > {MAX_BYTES}"
 
 
 def listed(file: Place) -> Entry:

@@ -15,6 +15,7 @@ from index.errors import DataError
 from index.sources import files, parquet
 from index.sources.base import Item, Partition, SourceOptions, partition_key, plain, travels
 from index.sources.places import Place, Url, is_url, place, said_by, tables
+from index.sources.retries import Retries
 
 KIND = "list"
 # In this order: a list with paths and urls is read from the paths.
@@ -69,11 +70,12 @@ def partitions(path: Place, options: SourceOptions) -> Iterator[Partition]:
 
 def read(partition: Partition) -> Iterator[Item]:
     """Read each listed file; every other column travels along as metadata."""
+    retries = Retries()
     for name, size, _, metadata, reason in json.loads(partition.entries[0]):
         if reason:
             yield Item(name, partition.container, 0, 0, error=reason)
         else:
-            yield files.read_file(name, size, metadata)
+            yield files.read_file(name, size, metadata, retries)
 
 
 def fetch(container: str, places: Sequence[tuple[int, int]], _: str = "") -> Iterator[bytes]:

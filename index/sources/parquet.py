@@ -20,6 +20,7 @@ from index.sources.base import (
     travels,
 )
 from index.sources.places import Place, not_fetched, place, said_by, tables
+from index.sources.retries import Retries, may_pass
 
 KIND = "parquet"
 SUFFIXES = (".parquet", ".pq")
@@ -51,25 +52,39 @@ def read(partition: Partition) -> Iterator[Item]:
     """Read a range of rows; every other column travels along as metadata."""
     start, stop, image = partition.entries
     path = partition.container
-    try:
-        with tables(place(path)) as (connection, file):
-            cursor = connection.execute(
-                f"SELECT {image} AS kdcurate_image, * EXCLUDE (file_row_number), file_row_number "
-                f"FROM {_NUMBERED} "
-                "WHERE file_row_number >= ? AND file_row_number < ? ORDER BY file_row_number",
-                [file, start, stop],
-            )
-            names = [column[0] for column in cursor.description]
-            while rows := cursor.fetchmany(64):
-                for row in rows:
-                    yield _item(path, names, row)
-                start = rows[-1][-1] + 1
-    except duckdb.Error as error:  # a damaged page; what stands before it is whole
-        if not_fetched(error):
-            raise OSError(errno.EIO, "it cannot be fetched", path) from error
-        reason = f"damaged Parquet: {said_by(error)}"[:200]
-        for row_number in range(start, stop):
-            yield Item(f"{path}#{row_number}", path, row_number, 0, error=reason)
+    retries, attempt = Retries(), 0
+    while start < stop:
+        try:
+            for item in _items(path, image, start, stop):
+                yield item
+                start = item.position + 1
+            return
+        except duckdb.Error as error:
+            if retries.waited(error, attempt):
+                attempt += 1
+                continue
+            if not_fetched(error) and not may_pass(error):  # the file is gone
+                raise OSError(errno.EIO, "it cannot be fetched", path) from error
+            # A damaged page, unless it may pass; what stands before it is whole.
+            what = "cannot be read" if may_pass(error) else "damaged Parquet"
+            reason = f"{what}: {said_by(error)}"[:200]
+            for row in range(start, stop):
+                yield Item(f"{path}#{row}", path, row, 0, error=reason, transient=may_pass(error))
+            return
+
+
+def _items(path: str, image: str, start: int, stop: int) -> Iterator[Item]:
+    with tables(place(path)) as (connection, file):
+        cursor = connection.execute(
+            f"SELECT {image} AS kdcurate_image, * EXCLUDE (file_row_number), file_row_number "
+            f"FROM {_NUMBERED} "
+            "WHERE file_row_number >= ? AND file_row_number < ? ORDER BY file_row_number",
+            [file, start, stop],
+        )
+        names = [column[0] for column in cursor.description]
+        while rows := cursor.fetchmany(64):
+            for row in rows:
+                yield _item(path, names, row)
 
 
 def fetch(container: str, places: Sequence[tuple[int, int]], column: str = "") -> Iterator[bytes]:
@@ -166,7 +181,7 @@ def _item(path: str, names: list[str], row: tuple[Any, ...]) -> Item:
     if data is None:
         return Item(uri, path, position, 0, error="no image bytes in this row")
     if len(data) > files.MAX_BYTES:
-        return Item(uri, path, position, len(data), error="too large")
+        return Item(uri, path, position, len(data), error=files.too_large(len(data)))
     pairs = zip(names[1:-1], row[1:-1], strict=True)
     metadata = {name: value for name, value in pairs if travels(value)}
     return Item(uri, path, position, len(data), data, metadata=metadata)

@@ -8,17 +8,23 @@ import glob
 import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import duckdb
 import fsspec
 
+from index.sources.retries import Retries, TransientError, may_pass
+
+Answer = TypeVar("Answer")
 _URL = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 _CHUNK = 1 << 20
+# Request Timeout, Too Early, Too Many Requests; and whatever is the server's own fault.
+_PASSING_STATUS = (408, 425, 429)
+_GONE_STATUS = (404, 410)
 
 
 @dataclass(frozen=True)
@@ -54,26 +60,26 @@ class Url:
 
     def is_dir(self) -> bool:
         """Tell whether files lie below it; of HTTP, by its look: a page of links is no folder."""
-        if self.text.lower().startswith("http"):
+        if self._is_http():
             return self.text.endswith("/")
-        with _as_os_error(self.text) as (system, path):
-            return bool(system.isdir(path))
+        return self._asked(lambda system, path: bool(system.isdir(path)))
 
     def is_file(self) -> bool:
         """Tell whether there is such a file."""
-        with _as_os_error(self.text) as (system, path):
-            return bool(system.isfile(path))
+        if self._is_http():  # whose `isfile` takes an error of the server for an answer
+            return self._asked(lambda system, path: bool(system.exists(path, strict=True)))
+        return self._asked(lambda system, path: bool(system.isfile(path)))
 
     def open(self, mode: str = "rb") -> IO[bytes]:
         """Open for reading by byte ranges."""
-        with _as_os_error(self.text) as (system, path):
-            return io.BufferedReader(_Raw(self.text, system.open(path, mode)), _CHUNK)
+        opened = self._asked(lambda system, path: system.open(path, mode))
+        return io.BufferedReader(_Raw(self.text, opened), _CHUNK)
 
     def read_at_most(self, count: int) -> bytes:
         """Read a whole file, or more than `count` bytes of a longer one."""
         with _as_os_error(self.text) as (system, path):
             # Of HTTP, one request without ranges, which not every server knows.
-            whole = {"block_size": 0} if self.text.lower().startswith("http") else {}
+            whole = {"block_size": 0} if self._is_http() else {}
             data = bytearray()
             with system.open(path, "rb", **whole) as file:
                 while len(data) <= count and (chunk := file.read(_CHUNK)):
@@ -82,23 +88,40 @@ class Url:
 
     def facts(self) -> tuple[str, int, str]:
         """Return (URL, size or -1, what changes with its content: time, ETag, ...)."""
-        with _as_os_error(self.text) as (system, path):
-            return _facts(self.text, system.info(path))
+        return self._asked(lambda system, path: _facts(self.text, system.info(path)))
 
     def files(self) -> list[tuple[str, int, str]]:
         """List the facts of what lies below it, in the order of the names, as the listing has them.
 
         HTTP lists names only: asking for each file would take longer than reading it.
         """
-        with _as_os_error(self.text) as (system, path):
+
+        def found(system: Any, path: str) -> list[tuple[str, int, str]]:
             system.ls(path, detail=False)  # `find` is silent about a folder it cannot list
-            found = system.find(path, detail=True)
-            return [_facts(system.unstrip_protocol(name), found[name]) for name in sorted(found)]
+            below = system.find(path, detail=True)
+            return [_facts(system.unstrip_protocol(name), below[name]) for name in sorted(below)]
+
+        return self._asked(found)
 
     def matching(self) -> list[Url]:
         """List the files whose URL this one is a pattern of."""
-        with _as_os_error(self.text) as (system, path):
-            return [Url(system.unstrip_protocol(name)) for name in sorted(system.glob(path))]
+        return self._asked(
+            lambda system, path: [
+                Url(system.unstrip_protocol(name)) for name in sorted(system.glob(path))
+            ]
+        )
+
+    def _is_http(self) -> bool:
+        return self.text.lower().startswith("http")
+
+    def _asked(self, ask: Callable[[Any, str], Answer]) -> Answer:
+        """Ask its file system, again where a failure may pass."""
+
+        def once() -> Answer:
+            with _as_os_error(self.text) as (system, path):
+                return ask(system, path)
+
+        return Retries()(once)
 
 
 Place = Path | Url
@@ -214,8 +237,24 @@ def _as_os_error(url: str) -> Iterator[tuple[Any, str]]:
         raise OSError(errno.EPROTONOSUPPORT, said, url) from error
     try:
         yield system, path
-    except FileNotFoundError:
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), url) from None
     except Exception as error:  # each client has its own errors
-        said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise OSError(errno.EIO, said, url) from error
+        raise _translated(error, url) from error
+
+
+def _translated(error: Exception, url: str) -> OSError:
+    if isinstance(error, FileNotFoundError):
+        # fsspec says so of HTTP whatever happened, and keeps what did as the cause.
+        if isinstance(error.__cause__, Exception):
+            return _translated(error.__cause__, url)
+        return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), url)
+    status = getattr(error, "status", None)
+    if status in _GONE_STATUS:
+        return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), url)
+    said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    if isinstance(status, int):
+        passing = status in _PASSING_STATUS or status >= 500
+    elif isinstance(error, OSError) and error.errno is not None:
+        passing = may_pass(error)
+    else:  # a URL that no client can make sense of stays so; the rest are lost connections
+        passing = not isinstance(error, (ValueError, TypeError, LookupError, NotImplementedError))
+    return TransientError(errno.EIO, said, url) if passing else OSError(errno.EPROTO, said, url)

@@ -6,8 +6,10 @@ import json
 import os
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import PurePosixPath
-from typing import Any
+from typing import IO, Any, Self
 
 import duckdb
 
@@ -22,6 +24,7 @@ from index.sources.base import (
     travels,
 )
 from index.sources.places import Place, place
+from index.sources.retries import Retries, may_pass
 
 KIND = "tar"
 _MOST_SIDECAR_BYTES = 1024 * 1024
@@ -55,18 +58,29 @@ def read(partition: Partition) -> Iterator[Item]:
     and `.txt` members of the shard itself, which go before.
     """
     table = _beside(place(partition.container), {entry[1] for entry in partition.entries})
-    with place(partition.container).open("rb") as shard:
+    retries = Retries()
+    with _Shard(place(partition.container)) as shard:
+
+        def read_range(offset: int, length: int) -> bytes:
+            return retries(partial(shard.range, offset, length))
+
         for name, key, offset, length, sidecars, reason in partition.entries:
-            uri = f"{partition.container}#{name}"
+            item = Item(f"{partition.container}#{name}", partition.container, offset, length)
             if reason or length > files.MAX_BYTES:
-                yield Item(uri, partition.container, offset, length, error=reason or "too large")
+                yield replace(item, error=reason or files.too_large(length))
                 continue
-            data = _range(shard, offset, length)
-            if len(data) != length:
-                yield Item(uri, partition.container, offset, length, error="truncated tar member")
+            try:
+                data = read_range(offset, length)
+                if len(data) != length:
+                    yield replace(item, error="truncated tar member")
+                    continue
+                metadata = table(key) | _metadata(read_range, sidecars)
+            except OSError as error:
+                if not may_pass(error):  # the shard is gone
+                    raise
+                yield replace(item, error=f"cannot be read: {error.strerror}", transient=True)
                 continue
-            metadata = table(key) | _metadata(shard, sidecars)
-            yield Item(uri, partition.container, offset, length, data, metadata=metadata)
+            yield replace(item, data=data, metadata=metadata)
 
 
 def fetch(container: str, places: Sequence[tuple[int, int]], _: str = "") -> Iterator[bytes]:
@@ -124,10 +138,40 @@ def _unread(path: Place, offset: int) -> str | None:
     return f"the tar is damaged at byte {offset}: what follows is not read" if any(header) else None
 
 
-def _metadata(shard: Any, sidecars: Sequence[tuple[str, int, int]]) -> dict[str, Any]:
+class _Shard:
+    """A shard that is opened when it is read, and anew after an error."""
+
+    def __init__(self, path: Place) -> None:
+        self._path = path
+        self._file: IO[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def range(self, offset: int, length: int) -> bytes:
+        if self._file is None:
+            self._file = self._path.open("rb")
+        try:
+            return _range(self._file, offset, length)
+        except OSError:
+            self._close()
+            raise
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._file = None
+
+
+def _metadata(
+    read_range: Callable[[int, int], bytes], sidecars: Sequence[tuple[str, int, int]]
+) -> dict[str, Any]:
     metadata: dict[str, Any] = {}
     for suffix, offset, length in sidecars:
-        text = _range(shard, offset, length).decode("utf-8", "replace")
+        text = read_range(offset, length).decode("utf-8", "replace")
         if suffix == ".txt":
             metadata["caption"] = text.strip()
             continue

@@ -92,7 +92,7 @@ def test_only_regular_files_are_read(tmp_path: Path) -> None:
         "device.png": "cannot be read: not a regular file",
         "dangling.png": "cannot be read: No such file or directory",
         "loop.png": "cannot be read: Too many levels of symbolic links",
-        "secret.png": "not an image of a known format",
+        "secret.png": "not an image of a known format: text",
     }
     assert (summary.images, summary.duplicates) == (1, 1)
 

@@ -28,10 +28,14 @@ class Workspace:
     def copy(self, path: Path) -> Workspace:
         return Workspace(Path(shutil.copytree(self.path, path)))
 
-    def run(self, *arguments: object) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
         return subprocess.run(
-            self._line(arguments), capture_output=True, text=True, timeout=PATIENCE_S, env=_calm()
+            self._line(arguments),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            env=_calm() | environment,
         )
 
     def json(self, *arguments: object) -> Any:

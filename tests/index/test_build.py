@@ -62,6 +62,7 @@ def test_a_build_counts_what_it_found(crawl: Path, tmp_path: Path) -> None:
         "new": 12,
         "duplicates": 4,
         "failed": 4,
+        "transient": 0,
         "vectors": 12,
         "index": "IDMap2,Flat",
         "index_reason": "exact search; takes 1.7 KB of the 4 GB that it may",
@@ -121,7 +122,7 @@ def test_a_file_below_two_sources_has_one_location(tmp_path: Path) -> None:
     file.with_name("bad.png").write_bytes(b"<html>")
     build(tmp_path / "ws", tmp_path / "crawl", file.parent, rows_a_part=8192)
     assert rows(tmp_path / "ws", "SELECT uri FROM locations") == [(str(file),)]
-    assert failures(tmp_path / "ws") == {"bad.png": "not an image of a known format"}
+    assert failures(tmp_path / "ws") == {"bad.png": "not an image of a known format: HTML"}
 
 
 def test_members_of_one_name_are_all_kept(tmp_path: Path) -> None:
@@ -153,7 +154,7 @@ def test_copies_of_a_damaged_file_have_the_same_reason(tmp_path: Path) -> None:
     build(tmp_path / "ws", tmp_path / "0.tar")
     reasons = set(failures(tmp_path / "ws").values())
     assert len(reasons) == 1
-    assert reasons.pop().startswith("damaged: ")
+    assert reasons.pop().startswith("damaged PNG: ")
 
 
 def test_a_source_without_one_good_image_is_a_whole_workspace(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from index import sources
 from index.decoded import decode_partition
 from index.decoding import Decoder, View
+from index.errors import DataError
 from index.quarantine import Quarantine
 from index.sources import Item, Partition
 
@@ -140,5 +141,5 @@ def test_where_no_process_starts_nothing_is_blamed_on_the_images(tmp_path: Path)
 def test_an_error_of_the_source_passes(tmp_path: Path) -> None:
     (part,) = sources.partitions([str(write_tar(tmp_path / "0.tar", {"a.png": png(0)}))])
     (tmp_path / "0.tar").unlink()
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(DataError, match=r"cannot read .*0\.tar \(No such file or directory\)"):
         Quarantine(Decoder(View(8)))(part)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import http.server
 import json
-import re
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +20,7 @@ from index.reading import read_images
 from index.sources.places import Url
 
 from .helpers import Quadrants, content, failures, png, rows, write_tar
+from .servers import Ranges, serving
 
 KINDS = ("folder/", "s.tar", "s.parquet", "l.csv", "l.parquet")
 
@@ -59,48 +57,12 @@ def build(workspace: Path, source: str, workers: int) -> None:
     build_index(workspace, [source], Quadrants(), workers=workers)
 
 
-class Ranges(http.server.SimpleHTTPRequestHandler):
-    """Serves a folder by byte ranges, and remembers what was asked for."""
-
-    asked: list[tuple[str, str | None]] = []
-
-    def do_GET(self) -> None:
-        wanted = self.headers.get("Range")
-        self.asked.append((self.path, wanted))
-        path = Path(self.translate_path(self.path))
-        if not path.is_file():
-            return super().do_GET()
-        data = path.read_bytes()
-        found = re.fullmatch(r"bytes=(\d+)-(\d+)", wanted or "")
-        first, last = (int(found[1]), int(found[2])) if found else (0, len(data) - 1)
-        piece = data[first : last + 1]
-        self.send_response(206 if found else 200)
-        if found:
-            self.send_header("Content-Range", f"bytes {first}-{first + len(piece) - 1}/{len(data)}")
-        self.send_header("Content-Length", str(len(piece)))
-        self.end_headers()
-        self.wfile.write(piece)
-
-    def end_headers(self) -> None:
-        self.send_header("Accept-Ranges", "bytes")
-        super().end_headers()
-
-    def log_message(self, *_: Any) -> None: ...
-
-
 @pytest.fixture(scope="module")
 def server(crawl: Path) -> Iterator[str]:
     pytest.importorskip("aiohttp")
 
-    def handler(*arguments: Any) -> Ranges:
-        return Ranges(*arguments, directory=str(crawl))
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as served:
-        thread = threading.Thread(target=served.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{served.server_port}"
-        served.shutdown()
-        thread.join()
+    with serving(Ranges, crawl) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,9 @@ COMMENT ON COLUMN locations.partition IS 'the slice of its source that holds it;
 COMMENT ON COLUMN locations.metadata IS 'what came with the crawl: url, caption, ...; selection never reads it';
 
 CREATE TABLE failures (
-    uri VARCHAR NOT NULL, container VARCHAR NOT NULL, reason VARCHAR NOT NULL, partition VARCHAR NOT NULL);
+    uri VARCHAR NOT NULL, container VARCHAR NOT NULL, reason VARCHAR NOT NULL, partition VARCHAR NOT NULL,
+    transient BOOLEAN NOT NULL);
+COMMENT ON COLUMN failures.transient IS 'the reason may pass, as an overloaded server does: the next build reads the partition again';
 COMMENT ON TABLE failures IS 'files that could not be read or decoded, and why';
 
 CREATE TABLE partitions (key VARCHAR NOT NULL, embedder VARCHAR NOT NULL, container VARCHAR NOT NULL, entries BIGINT NOT NULL);
