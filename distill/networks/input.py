@@ -42,8 +42,11 @@ class InputSpec(BaseModel):
 
 def normalise(images: Tensor, spec: InputSpec, device: torch.device | str = "cpu") -> Tensor:
     """Turn uint8 images (B, S, S, 3) into float32 (B, 3, S, S) in channels_last order on device."""
-    mean = torch.tensor(spec.mean, device=device).view(1, 3, 1, 1)
-    std = torch.tensor(spec.std, device=device).view(1, 3, 1, 1)
-    # A permuted NHWC tensor already is channels_last: nothing is copied but the cast to float.
-    scaled = images.to(device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255)
-    return scaled.sub_(mean).div_(std)
+    count, height, width, channels = images.shape
+    # Of a whole row of pixels, or every step would run over three values at a time.
+    mean = torch.tensor(spec.mean, device=device).mul_(255).repeat(width)
+    scale = torch.tensor(spec.std, device=device).mul_(255).reciprocal_().repeat(width)
+    rows = images.to(device, non_blocking=True).reshape(count, height, width * channels)
+    scaled = rows.float().sub_(mean).mul_(scale).view(count, height, width, channels)
+    # A permuted NHWC tensor already is channels_last: nothing is copied.
+    return scaled.permute(0, 3, 1, 2)
