@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -65,17 +65,19 @@ def main() -> None:
         code = app(args=arguments, prog_name=NAME, standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except _Interrupted:
-        note("interrupted: the same command run again goes on from here")
-        sys.stdout.flush()
-        os._exit(INTERRUPTED)  # or Python would wait for the threads that still embed
+        _end_interrupted()
     except BrokenPipeError:
         sys.exit(0)  # the reader, such as head, has seen enough
     except KdcurateError as error:
+        if _pressed:
+            _end_interrupted()
         if debug:
             raise
         note(f"kdcurate: {error}")
         sys.exit(error.exit_code)
     except Exception as error:
+        if _pressed:  # in the middle of a query, DuckDB puts a RuntimeError in its place
+            _end_interrupted()
         if hasattr(error, "format_message"):
             sys.exit(_misused(error))
         if debug:
@@ -101,5 +103,15 @@ class _Interrupted(BaseException):
     """Ctrl-C; not KeyboardInterrupt, which typer would end with a word of its own."""
 
 
+_pressed: list[int] = []
+
+
 def _interrupt(signum: int, frame: object) -> None:  # noqa: ARG001
+    _pressed.append(signum)
     raise _Interrupted
+
+
+def _end_interrupted() -> NoReturn:
+    note("interrupted: the same command run again goes on from here")
+    sys.stdout.flush()
+    os._exit(INTERRUPTED)  # or Python would wait for the threads that still embed
