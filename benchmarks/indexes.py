@@ -1,18 +1,22 @@
 """Which index for how much memory? Size against budget, recall, speed and time to build.
 
-    .venv/bin/python benchmarks/indexes.py --vectors 1000000
+    .venv/bin/python benchmarks/indexes.py --vectors 1000000 --peer ENV/bin/autofaiss
 
 The vectors are a mixture of unequal clusters in a subspace, as embeddings of real images are, with
 noise of every component on top. Budgets are chosen so that each automatic choice is made at least
 once. Recall@10 is that of `index.recall`: neighbours other than the query itself, against exact
-search, on 256 vectors. Queries/s are batches of 256 on all threads.
+search, on 256 vectors. Queries/s are batches of 256 on all threads. autofaiss, in an environment of
+its own, gets the same vectors and the same budget; its search settings are those that it chose.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -36,8 +40,8 @@ from index.choice import (
 from index.faissing import faiss_module
 from index.neighbours import open_index, update_index
 from index.parts import record_part, write_part
-from index.recall import NEIGHBOURS, QUERIES
-from index.vectors import sample_vectors
+from index.recall import NEIGHBOURS, QUERIES, recall_at_10
+from index.vectors import live_vectors, sample_vectors
 
 ROWS_A_PART = 8192
 EMBEDDER = "mixture"
@@ -105,6 +109,58 @@ def ours(catalog: Catalog, dim: int, settings: IndexSettings) -> dict[str, Any]:
     }
 
 
+def write_npy(catalog: Catalog, folder: Path) -> NDArray[np.int64]:
+    """Write the unit vectors where the peer reads them; return the ids in that order."""
+    folder.mkdir()
+    ids = []
+    for number, (some, vectors) in enumerate(live_vectors(catalog, EMBEDDER)):
+        np.save(folder / f"{number:05d}.npy", vectors)
+        ids.append(some)
+    return np.concatenate(ids)
+
+
+def peer(
+    program: Path, catalog: Catalog, embeddings: Path, ids: NDArray[np.int64], budget: int
+) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch, "knn.index")
+        command = [program, "build_index", embeddings, f"--index_path={path}"]
+        command += [f"--index_infos_path={scratch}/infos.json", "--metric_type=ip"]
+        command += [f"--max_index_memory_usage={budget / 1e6:.1f}MB"]
+        command += ["--current_memory_available=12GB"]
+        began = time.monotonic()
+        subprocess.run(command, check=True, capture_output=True)
+        seconds = time.monotonic() - began
+        infos = json.loads(Path(scratch, "infos.json").read_text())
+        index = faiss_module().read_index(str(path))
+        size = path.stat().st_size
+
+        def search(queries: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+            rows = index.search(queries, count)[1]
+            return np.where(rows < 0, -1, ids[rows])
+
+        return {
+            "tool": "autofaiss",
+            "index": infos["index_key"],
+            "MB": size / 1e6,
+            "recall": recall_at_10(catalog, EMBEDDER, search, 0),
+            "ms": query_ms(catalog, index),
+            "qps": speed(catalog, index),
+            "s": seconds,
+        }
+
+
+def query_ms(catalog: Catalog, index: Any) -> float:
+    """Return the median time of one query alone."""
+    _, queries = sample_vectors(catalog, EMBEDDER, 32, 7)
+    times = []
+    for query in queries:
+        began = time.perf_counter()
+        index.search(query[None], NEIGHBOURS)
+        times.append(time.perf_counter() - began)
+    return 1000 * float(np.median(times))
+
+
 def row(budget: int, found: dict[str, Any]) -> str:
     cells = [f"{budget / 1e6:.0f}", found["tool"], f"`{found['index']}`"]
     formats = {"MB": ".1f", "recall": ".3f", "ms": ".2f", "qps": ".0f", "s": ".0f"}
@@ -116,6 +172,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--vectors", type=int, default=1_000_000)
     parser.add_argument("--dim", type=int, default=512)
+    parser.add_argument("--peer", type=Path, help="the autofaiss program")
+    parser.add_argument("--budgets-mb", type=float, nargs="+", help="default: one for each choice")
     options = parser.parse_args()
     faiss = faiss_module()
     print(
@@ -127,11 +185,20 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         catalog = Catalog(Path(scratch))
         fill(catalog, options.vectors, options.dim)
-        for budget in budgets(options.vectors, options.dim):
+        if options.peer:
+            npy = Path(scratch, "npy")
+            ids = write_npy(catalog, npy)
+        asked = [int(1e6 * size) for size in options.budgets_mb or ()]
+        for budget in asked or budgets(options.vectors, options.dim):
             found = [ours(catalog, options.dim, IndexSettings(memory_budget=budget))]
+            print(row(budget, found[0]), file=sys.stderr, flush=True)
+            if options.peer:
+                found.append(peer(options.peer, catalog, npy, ids, budget))
             for one in found:
                 print(row(budget, one), flush=True)
-        if options.vectors <= EXACT_UP_TO:  # where no budget makes auto choose a graph
+        if (
+            not asked and options.vectors <= EXACT_UP_TO
+        ):  # where no budget makes auto choose a graph
             settings = IndexSettings("HNSW32")
             found = [ours(catalog, options.dim, settings)]
             print(row(settings.memory_budget, {**found[0], "tool": "kdcurate, --index HNSW32"}))

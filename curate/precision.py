@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from distill.networks.card import Card
-from distill.networks.embedder import Embedder
+from distill.networks.embedder import Embedder, load_embedder
 from distill.networks.precision import Precision, measure_precision, named
 from index.catalog import Catalog
 from index.errors import UsageError
@@ -25,8 +25,10 @@ def settle_precision(
     asked: str,
     source_names: Sequence[str],
     options: SourceOptions,
-) -> Precision:
-    """Return the precision that the embedder has here, or settle it: as asked, or by measuring.
+) -> tuple[Precision, Embedder]:
+    """Return the precision that the embedder has here, and the embedder in it.
+
+    What is not settled yet is settled now: as asked, or by measuring on the first images.
 
     Raises:
         UsageError: an unknown precision, or another than that of the vectors that are there.
@@ -39,13 +41,23 @@ def settle_precision(
                 f"the vectors of {embedder.key} in {catalog.workspace} are {recorded}: leave "
                 "--precision out, or build into another workspace"
             )
-        return named(recorded)
+        return named(recorded), _in_precision(embedder, card, named(recorded))
     if wanted is None and catalog.exists() and live_count(catalog, embedder.key):
         wanted = named("float32")  # of a library's caller, who records none
+    rough = None
     if wanted is None:
         pixels = first_pixels(source_names, options, embedder.view, _PROBE_IMAGES)
         if pixels is None:  # nothing to measure on: the next build may settle it
-            return Precision("float32")
-        wanted = measure_precision(card, pixels, embedder.device)
+            return named("float32"), embedder
+        rough = _in_precision(embedder, card, named("bfloat16"))
+        wanted = measure_precision(embedder, rough, pixels)
     record_precision(catalog, embedder.key, wanted.name, wanted.cosine, wanted.gain)
-    return wanted
+    if rough is not None and wanted.dtype == rough.dtype:
+        return wanted, rough
+    return wanted, _in_precision(embedder, card, wanted)
+
+
+def _in_precision(embedder: Embedder, card: Card, precision: Precision) -> Embedder:
+    if precision.dtype == embedder.dtype:
+        return embedder
+    return load_embedder(card, device=embedder.device, dtype=precision.dtype)

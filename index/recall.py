@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +64,16 @@ def measure(
     _set(index, name, efforts[best])
     said = f"{name} = {efforts[best]}" if name else ""
     return Measured(round(recalls[best], 4), round(_query_ms(index, queries), 4), said)
+
+
+def recall_at_10(
+    catalog: Catalog, embedder: str, search: Callable[[Vectors, int], Ids], seed: int
+) -> float:
+    """Return the recall@10 of any search for the k nearest ids, on the same sample as `measure`."""
+    ids, queries = sample_vectors(catalog, embedder, QUERIES, seed)
+    tenth = _exact_tenth(catalog, embedder, queries, NEIGHBOURS, Silent())
+    found = [_others(search(queries, NEIGHBOURS + 1), ids, NEIGHBOURS)]
+    return float(np.mean(_right(catalog, embedder, queries, found, tenth)[0]))
 
 
 def _exact_tenth(

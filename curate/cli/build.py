@@ -137,9 +137,7 @@ def build_index(
             plan = _plan(catalog, todo, network, settings)
         (print_json if json else print_pairs)(plan)
         return
-    settled = settle_precision(catalog, card, network, precision, sources, options)
-    if settled.dtype != network.dtype:
-        network = load_embedder(card, device=network.device, dtype=settled.dtype)
+    settled, network = settle_precision(catalog, card, network, precision, sources, options)
     works = make_engine(engine, partial(load_embedder, card, dtype=settled.dtype), device)
     note(f"embedding with {network.key} in {_explained(settled)} into {workspace}")
     register(catalog, network.key, card)

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from distill.networks.card import Card
-from distill.networks.embedder import Embedder, Vectors, load_embedder
+from distill.networks.embedder import Embedder, Vectors
 from index.decoding import Pixels
 from index.errors import UsageError
 
@@ -48,15 +47,13 @@ def named(precision: str) -> Precision:
     return Precision(precision)
 
 
-def measure_precision(card: Card, pixels: Pixels, device: torch.device | str = "cpu") -> Precision:
-    """Embed pixels (n, S, S, 3) both ways, and take bfloat16 if it is worth it.
+def measure_precision(exact: Embedder, rough: Embedder, pixels: Pixels) -> Precision:
+    """Embed pixels (n, S, S, 3) in float32 and in bfloat16, and take bfloat16 if it is worth it.
 
     That is, if every vector's cosine to its float32 twin is above ``LEAST_COSINE`` and it is at
     least ``LEAST_GAIN`` times as fast. A machine without bfloat16 units is much slower with it,
     and an accelerator as a rule twice as fast.
     """
-    exact = load_embedder(card, device=device)
-    rough = load_embedder(card, device=device, dtype=torch.bfloat16)
     cosine = float(_cosines(exact(pixels), rough(pixels)).min())
     gain = _gain(exact, rough, np.resize(pixels, (_TIMED_IMAGES, *pixels.shape[1:])))
     worth_it = cosine > LEAST_COSINE and gain >= LEAST_GAIN

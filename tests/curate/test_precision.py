@@ -61,7 +61,7 @@ def test_vectors_that_a_librarys_caller_made_are_float32(
 ) -> None:
     catalog = Catalog(workspace)
     card = resolve(teacher)
-    settled = settle_precision(
+    settled, _ = settle_precision(
         catalog, card, load_embedder(card), "auto", [str(crawl)], SourceOptions()
     )
     assert (settled.name, settled.cosine) == ("float32", None)
@@ -71,6 +71,8 @@ def test_without_an_image_to_measure_on_nothing_is_settled(tmp_path: Path, teach
     (tmp_path / "page.jpg").write_text("<html>")
     catalog, card = Catalog(tmp_path / "ws"), resolve(teacher)
     names = [str(tmp_path / "page.jpg")]
-    settled = settle_precision(catalog, card, load_embedder(card), "auto", names, SourceOptions())
+    settled, _ = settle_precision(
+        catalog, card, load_embedder(card), "auto", names, SourceOptions()
+    )
     assert settled.name == "float32"
     assert not catalog.exists()

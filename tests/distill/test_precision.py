@@ -16,9 +16,9 @@ def test_what_is_measured_is_the_least_cosine_and_decides(data_dir: Path) -> Non
     card = resolve(data_dir / "teachers" / "resnet20.toml")
     pixels = np.random.default_rng(0).integers(256, size=(40, 32, 32, 3), dtype=np.uint8)
     pixels[20:] //= 8  # dark images
-    measured = measure_precision(card, pixels)
-    exact = load_embedder(card)(pixels).astype(np.float64)
-    rough = load_embedder(card, dtype=torch.bfloat16)(pixels).astype(np.float64)
+    embedders = load_embedder(card), load_embedder(card, dtype=torch.bfloat16)
+    measured = measure_precision(*embedders, pixels)
+    exact, rough = (embedder(pixels).astype(np.float64) for embedder in embedders)
     norms = np.linalg.norm(exact, axis=1) * np.linalg.norm(rough, axis=1)
     least = ((exact * rough).sum(axis=1) / norms).min()
     assert measured.cosine == pytest.approx(least, abs=2e-6)
