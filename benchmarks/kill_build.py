@@ -3,9 +3,9 @@
     .venv/bin/python benchmarks/kill_build.py --kills 200
 
 A crawl of real images, copies and damaged files is indexed in small parts, so that a build commits
-often. Builds are killed at random moments (seeded), every second time with all their processes,
-else the main one alone, one to eight times a workspace; then the build runs to its end and the
-workspace is compared with an undisturbed one: tables `images`, `locations`, `failures`,
+often. Builds are killed at random moments (seeded), every fourth of them one with a process for
+decoding, the main process alone or all of them, up to eight times a workspace; then the build runs
+to its end and the workspace is compared with an undisturbed one: `images`, `locations`, `failures`,
 `partitions`, every vector by its id, the ids of the index and what `verify` finds. The embedder is
 NumPy's mean of colours: `index` needs no torch, whose start would take most of the time.
 """
@@ -16,6 +16,7 @@ import argparse
 import os
 import platform
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -52,15 +53,17 @@ def write_crawl(data: Path, folder: Path, images: int) -> Path:
     return folder / "*.tar"
 
 
-def build(crawl: Path, workspace: Path) -> None:
+def build(crawl: str, workspace: str, workers: str) -> None:
     """Run in a process of its own; say when the work begins."""
     print("began", flush=True)
-    build_index(workspace, [str(crawl)], Quadrants(), workers=1, rows_a_part=ROWS_A_PART)
+    source, rows = [crawl], ROWS_A_PART
+    build_index(Path(workspace), source, Quadrants(), workers=int(workers), rows_a_part=rows)
 
 
-def start(crawl: Path, workspace: Path) -> subprocess.Popen[str]:
+def start(crawl: Path, workspace: Path, workers: int = 0) -> subprocess.Popen[str]:
     # Of a process killed alone, Python's helper says what it cleans up.
-    command = [sys.executable, "-W", "ignore", __file__, "--build", str(crawl), str(workspace)]
+    command = [sys.executable, "-W", "ignore", __file__, "--build"]
+    command += [str(crawl), str(workspace), str(workers)]
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -82,9 +85,9 @@ def to_its_end(crawl: Path, workspace: Path) -> float:
     return time.monotonic() - began
 
 
-def killed(crawl: Path, workspace: Path, after_s: float, *, group: bool) -> str:
+def killed(crawl: Path, workspace: Path, after_s: float, workers: int, *, group: bool) -> str:
     """Build until `after_s` seconds have passed; return where it stood, empty where it was done."""
-    process = start(crawl, workspace)
+    process = start(crawl, workspace, workers)
     try:
         process.wait(after_s)
         return ""
@@ -108,7 +111,7 @@ def differences(expected: dict[str, object], workspace: Path) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--build", nargs=2, type=Path)
+    parser.add_argument("--build", nargs=3)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--images", type=int, default=240)
     parser.add_argument("--seed", type=int, default=0)
@@ -124,19 +127,24 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="kdcurate-kill-") as scratch:
         folder = Path(scratch)
         crawl = write_crawl(given.data, folder / "crawl", given.images)
-        whole_s = to_its_end(crawl, folder / "whole")
+        whole_s = statistics.median(to_its_end(crawl, folder / f"{i}") for i in range(3))
+        to_its_end(crawl, folder / "whole")
         expected = content(folder / "whole")
         while moments.total() < given.kills:
             workspace = folder / f"ws-{workspaces}"
             workspaces += 1
             for _ in range(rng.integers(1, MOST_KILLS_A_WORKSPACE + 1)):
-                group = moments.total() % 2 == 0
-                stood = killed(crawl, workspace, rng.uniform(0, whole_s), group=group)
+                # A process for decoding takes a second to start.
+                workers = int(moments.total() % 4 == 0)
+                after_s = rng.uniform(0, whole_s) + workers
+                group = bool(rng.integers(2))
+                stood = killed(crawl, workspace, after_s, workers, group=group)
                 if not stood:
                     break
                 moments[stood] += 1
             to_its_end(crawl, workspace)
             wrong += [f"{workspace.name}: {what}" for what in differences(expected, workspace)]
+            print(f"{moments.total()} kills, {len(wrong)} differences", file=sys.stderr)
     print(f"{date.today()}, duckdb {duckdb.__version__}, {platform.machine()}, ", end="")
     print(f"{os.cpu_count()} cores, seed {given.seed}")
     print(f"undisturbed: {whole_s:.1f} s, {len(expected['images'])} images, ", end="")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import duckdb
@@ -35,7 +36,9 @@ def insert(
         names = ", ".join(f'"{name}"' for name in arrays)
         connection.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM {_INCOMING}")
     finally:
-        connection.unregister(_INCOMING)
+        # After an error the transaction is over, and DuckDB would say that instead.
+        with suppress(duckdb.Error):
+            connection.unregister(_INCOMING)
 
 
 def _is_scalar(column: Any) -> bool:

@@ -191,8 +191,7 @@ class _OneFile(fsspec.AbstractFileSystem):  # type: ignore[misc]
         return datetime.datetime.fromtimestamp(0, datetime.UTC)
 
     def open(self, path: str, mode: str = "rb", **_: Any) -> Any:
-        with _as_os_error(self._url.text) as (system, name):
-            return system.open(name, "rb")
+        return self._url.open()
 
 
 class _Raw(io.RawIOBase):

@@ -53,7 +53,7 @@ def catalog(tmp_path: Path) -> Catalog:
 
 def put(catalog: Catalog, uri: str) -> None:
     with catalog.write() as connection:
-        facts = {"container": "c", "reason": "r", "partition": "p"}
+        facts = {"container": "c", "reason": "r", "partition": "p", "transient": False}
         insert(connection, "failures", {"uri": [uri], **facts})
 
 
@@ -65,7 +65,7 @@ def uris(catalog: Catalog) -> list[str]:
 def test_a_visit_is_one_transaction(catalog: Catalog) -> None:
     put(catalog, "kept")
     with pytest.raises(ZeroDivisionError), catalog.write() as connection:
-        facts = {"container": "c", "reason": "r", "partition": "p"}
+        facts = {"container": "c", "reason": "r", "partition": "p", "transient": False}
         insert(connection, "failures", {"uri": ["lost"], **facts})
         _ = 1 / 0
     assert uris(catalog) == ["kept"]
@@ -78,7 +78,7 @@ def test_a_killed_writer_leaves_nothing_of_its_transaction(catalog: Catalog) -> 
         "from tests.index.helpers import die\n"
         "with Catalog(Path(sys.argv[1])).write() as connection:\n"
         "    names = {'uri': [str(i) for i in range(200_000)]}\n"
-        "    facts = {'container': 'c', 'reason': 'r', 'partition': 'p'}\n"
+        "    facts = {'container': 'c', 'reason': 'r', 'partition': 'p', 'transient': False}\n"
         "    insert(connection, 'failures', {**names, **facts})\n"
         "    die()\n"
     )
@@ -156,7 +156,7 @@ def test_two_first_writers_make_one_catalog(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from index.catalog import Catalog, insert\n"
         "with Catalog(Path(sys.argv[1])).write() as connection:\n"
-        "    facts = {'container': '', 'reason': '', 'partition': ''}\n"
+        "    facts = {'container': '', 'reason': '', 'partition': '', 'transient': False}\n"
         "    insert(connection, 'failures', {'uri': [sys.argv[2]], **facts})"
     )
     writers = [

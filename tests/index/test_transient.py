@@ -10,6 +10,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from index import sources
 from index.build import Summary, build_index
 from index.errors import DataError
 from index.sources.retries import Retries, TransientError, may_pass
@@ -156,3 +157,17 @@ def test_waiting_ends_however_many_files_fail(monkeypatch: pytest.MonkeyPatch) -
 )
 def test_which_errors_may_pass(error: Exception, expected: bool) -> None:
     assert may_pass(error) is expected
+
+
+@pytest.mark.parametrize("kind", ["s.tar", "s.parquet"])
+def test_a_shard_that_its_server_cannot_give_ends_as_failures(
+    server: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("index.sources.retries._MOST_PAUSES_S", 1.5)
+    (part,) = sources.partitions([f"{server}/{kind}"])
+    Overloaded.refusals[kind] = 1000
+    items = list(sources.read(part))
+    assert [item.data for item in items] == [b""] * 4
+    assert all(item.transient and item.error.startswith("cannot be read: ") for item in items)
+    Overloaded.refusals.clear()
+    assert [item.data for item in sources.read(part)] == [png(seed) for seed in range(4)]
