@@ -29,16 +29,28 @@ def atomic_path(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        rename(temporary, path)
+        with told_if_full(path):
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            rename(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def told_if_full(path: Path) -> Iterator[None]:
+    """Name the file that is being written where the disk turns out to be full.
+
+    Raises:
+        WorkspaceError: it is, or a limit on file size was hit.
+    """
+    try:
+        yield
     except Exception as error:  # FAISS and DuckDB have errors of their own
         if is_out_of_space(error):
             raise out_of_space(path) from error
         raise
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def rename(source: Path, target: Path) -> None:

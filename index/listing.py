@@ -12,7 +12,7 @@ from pathlib import Path
 from index import sources
 from index.catalog import Catalog
 from index.errors import NothingSelectedError
-from index.files import atomic_path
+from index.files import told_if_full
 from index.progress import Progress, Silent
 from index.sources import Partition, SourceOptions
 
@@ -79,7 +79,7 @@ def list_sources(
 @contextmanager
 def _lines(path: Path) -> Iterator[Callable[[object], object]]:
     """Yield what writes a value as a line; names that are not UTF-8 come back as they were."""
-    with atomic_path(path) as whole, gzip.open(whole, "wt", 1, encoding="ascii") as file:
+    with told_if_full(path), gzip.open(path, "wt", 1, encoding="ascii") as file:
         yield lambda value: file.write(json.dumps(value) + "\n")
 
 

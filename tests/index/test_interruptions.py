@@ -79,7 +79,7 @@ def test_there_is_no_further_rename(
         ("on_rename(1, fill_disk, after=True)", "catalog.duckdb"),
         ("on_rename(2, fill_disk, after=True)", "catalog.duckdb"),
         ("progress = SmallDisk('Indexing')", "index.faiss"),
-        ("fill_disk()", "part-00000.npz"),
+        ("fill_disk()", "listed.jsonl.gz"),
     ],
 )
 def test_a_full_disk_is_one_clear_line(
