@@ -3,11 +3,12 @@
     .venv/bin/python benchmarks/kill_build.py --kills 200
 
 A crawl of real images, copies and damaged files is indexed in small parts, so that a build commits
-often. Builds are killed at random moments (seeded), every fourth of them one with a process for
-decoding, the main process alone or all of them, up to eight times a workspace; then the build runs
-to its end and the workspace is compared with an undisturbed one: `images`, `locations`, `failures`,
-`partitions`, every vector by its id, the ids of the index and what `verify` finds. The embedder is
-NumPy's mean of colours: `index` needs no torch, whose start would take most of the time.
+often. A build is killed up to 0.3 s after the n-th part appeared, both at random (seeded), every
+fourth one with a process for decoding, the main process alone or all of them, up to 16 times a
+workspace. Then it runs to its end, and the workspace is compared with an undisturbed one: `images`,
+`locations`, `failures`, `partitions`, every vector by its id, the ids of the index and what
+`verify` finds. The embedder is NumPy's mean of colours: `index` needs no torch, whose start would
+take most of the time.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import argparse
 import os
 import platform
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -36,7 +36,8 @@ from index.verify import findings
 from tests.index.helpers import Quadrants, content, write_tar
 
 ROWS_A_PART = IMAGES_A_SHARD = 8
-MOST_KILLS_A_WORKSPACE = 8
+MOST_KILLS_A_WORKSPACE = 16
+LONGEST_DELAY_S = 0.3  # some commits long
 
 
 def write_crawl(data: Path, folder: Path, images: int) -> Path:
@@ -76,31 +77,34 @@ def start(crawl: Path, workspace: Path, workers: int = 0) -> subprocess.Popen[st
     return process
 
 
-def to_its_end(crawl: Path, workspace: Path) -> float:
-    """Build and return the seconds that it took."""
-    process = start(crawl, workspace)
-    began = time.monotonic()
-    if process.wait():
-        raise SystemExit(f"a build failed with {process.returncode}")
-    return time.monotonic() - began
+def to_its_end(crawl: Path, workspace: Path) -> None:
+    if code := start(crawl, workspace).wait():
+        raise SystemExit(f"a build failed with {code}")
 
 
-def killed(crawl: Path, workspace: Path, after_s: float, workers: int, *, group: bool) -> str:
-    """Build until `after_s` seconds have passed; return where it stood, empty where it was done."""
+def killed(
+    crawl: Path, workspace: Path, parts: int, delay_s: float, workers: int, *, group: bool
+) -> str:
+    """Build until so many parts lie there, and a little on; return where it stood, or nothing."""
     process = start(crawl, workspace, workers)
+    while parts_in(workspace) < parts and process.poll() is None:
+        time.sleep(0.001)
     try:
-        process.wait(after_s)
+        process.wait(delay_s)
         return ""
     except subprocess.TimeoutExpired:
         (os.killpg if group else os.kill)(process.pid, signal.SIGKILL)
         process.wait()
-        vectors = workspace / "vectors"
-        if list(workspace.rglob(".*.tmp")):
-            return "a file half written"
-        if list(vectors.rglob("index.faiss")):
-            return "the index written"
-        parts = len(list(vectors.rglob("part-*.npz")))
-        return f"{parts // 8 * 8} to {parts // 8 * 8 + 7} parts written"
+    if list(workspace.rglob(".*.tmp")):
+        return "a file half written"
+    if list(workspace.rglob("index.faiss")):
+        return "the index written"
+    first = parts_in(workspace) // 8 * 8
+    return f"{first} to {first + 7} parts written"
+
+
+def parts_in(workspace: Path) -> int:
+    return len(list(workspace.glob("vectors/*/part-*.npz")))
 
 
 def differences(expected: dict[str, object], workspace: Path) -> list[str]:
@@ -127,18 +131,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="kdcurate-kill-") as scratch:
         folder = Path(scratch)
         crawl = write_crawl(given.data, folder / "crawl", given.images)
-        whole_s = statistics.median(to_its_end(crawl, folder / f"{i}") for i in range(3))
         to_its_end(crawl, folder / "whole")
+        parts = parts_in(folder / "whole")
         expected = content(folder / "whole")
         while moments.total() < given.kills:
             workspace = folder / f"ws-{workspaces}"
             workspaces += 1
             for _ in range(rng.integers(1, MOST_KILLS_A_WORKSPACE + 1)):
-                # A process for decoding takes a second to start.
+                target = int(rng.integers(parts_in(workspace), parts + 1))
+                delay_s = rng.uniform(0, LONGEST_DELAY_S)
                 workers = int(moments.total() % 4 == 0)
-                after_s = rng.uniform(0, whole_s) + workers
                 group = bool(rng.integers(2))
-                stood = killed(crawl, workspace, after_s, workers, group=group)
+                stood = killed(crawl, workspace, target, delay_s, workers, group=group)
                 if not stood:
                     break
                 moments[stood] += 1
@@ -147,7 +151,7 @@ def main() -> None:
             print(f"{moments.total()} kills, {len(wrong)} differences", file=sys.stderr)
     print(f"{date.today()}, duckdb {duckdb.__version__}, {platform.machine()}, ", end="")
     print(f"{os.cpu_count()} cores, seed {given.seed}")
-    print(f"undisturbed: {whole_s:.1f} s, {len(expected['images'])} images, ", end="")
+    print(f"undisturbed: {parts} parts, {len(expected['images'])} images, ", end="")
     print(f"{len(expected['locations'])} locations, {len(expected['failures'])} failures\n")
     print(f"kills: {moments.total()} in {workspaces} workspaces")
     print(f"workspaces that differ from the undisturbed one: {len(wrong)}\n")
