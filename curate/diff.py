@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
 from curate.manifest import Manifest, get_manifest
-from curate.tables import one_row, rows_of
+from curate.tables import connect, one_row, rows_of
 from index.catalog import Catalog, literal
 from index.files import scratch
 
@@ -71,7 +69,7 @@ def difference(catalog: Catalog, first: str, second: str) -> Difference:
         UsageError: no manifest has one of these names.
     """
     before, after = get_manifest(catalog, first), get_manifest(catalog, second)
-    with compare(catalog, first, second) as compared, duckdb.connect() as connection:
+    with compare(catalog, first, second) as compared, connect(compared.parent) as connection:
         connection.execute(f"CREATE VIEW compared AS FROM read_parquet({literal(compared)})")
         counts = one_row(connection, _COUNTS)
         reasons = list(rows_of(connection, _REASONS))
@@ -89,7 +87,7 @@ def difference(catalog: Catalog, first: str, second: str) -> Difference:
 
 def differing_images(compared: Path) -> Iterator[dict[str, Any]]:
     """Yield the rows of `compare` that differ, a bounded number in memory."""
-    with duckdb.connect() as connection:
+    with connect(compared.parent) as connection:
         yield from rows_of(connection, _IMAGES.format(compared=literal(compared)))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 
 from curate.manifest import Manifest, commit_manifest, content_hash, ranked
-from curate.tables import one_row
+from curate.tables import connect, one_row
 from index import __version__
 from index.catalog import Catalog, literal, one
 from index.errors import DataError, NothingSelectedError, UsageError
@@ -22,11 +22,16 @@ from index.parts import list_parts
 IMPORTED = "imported"
 _SHOWN = 3
 _KEYS = ("image_id", "uri", "path")
+_VALUES = (*_KEYS, "pseudo_label", "weight")
+_QUOTED = """header = true, all_varchar = true, parallel = false, quote = '"', escape = '"'"""
+_OBJECTS = "format = 'newline_delimited', columns = {{" + (
+    ", ".join(f"{name}: 'VARCHAR'" for name in _VALUES) + "}}"
+)
 _TABLES = {
-    ".csv": "read_csv({file}, header = true, all_varchar = true, parallel = false, sample_size = 1)",
-    ".tsv": "read_csv({file}, header = true, all_varchar = true, parallel = false, delim = '\t')",
-    ".jsonl": "read_json({file}, format = 'newline_delimited', maximum_depth = 1)",
-    ".ndjson": "read_json({file}, format = 'newline_delimited', maximum_depth = 1)",
+    ".csv": f"read_csv({{file}}, {_QUOTED})",
+    ".tsv": f"read_csv({{file}}, {_QUOTED}, delim = '\t')",
+    ".jsonl": f"read_json({{file}}, {_OBJECTS})",
+    ".ndjson": f"read_json({{file}}, {_OBJECTS})",
     ".parquet": "read_parquet({file}, hive_partitioning = false)",
     # A line is one value, whatever signs are in it.
     ".txt": "read_csv({file}, header = false, auto_detect = false, parallel = false, "
@@ -67,7 +72,7 @@ def import_manifest(catalog: Catalog, file: Path, name: str, teacher: str) -> Ma
             _check(connection, file, classes)
             query = _DECISIONS.format(model=literal(key))
             connection.execute(f"COPY ({query}) TO {literal(decisions)} (FORMAT parquet)")
-        with duckdb.connect() as connection:
+        with connect(folder) as connection:
             table = f"read_parquet({literal(decisions)})"
             pool = one_row(connection, f"SELECT count(*) AS images FROM {table}")["images"]
             digest = content_hash(ranked(connection, table, listed.rows))
@@ -125,12 +130,14 @@ def _read_list(file: Path, folder: Path) -> _List:
     table = _TABLES[suffix].format(file=literal(glob.escape(str(file.absolute()))))
     target = folder / "listed.parquet"
     try:
-        with duckdb.connect() as connection:
+        with connect(folder) as connection:
             connection.execute("SET threads = 1")  # the order of the rows is that of the ranks
             names = {
                 name.strip().lower(): '"' + name.replace('"', '""') + '"'
                 for name in reversed(connection.sql(f"FROM {table}").columns)
             }
+            if suffix in (".jsonl", ".ndjson"):  # where a key that no row has is NULL in all
+                names = _with_values(connection, table, names)
             columns = _columns(file, suffix, names)
             connection.execute(
                 f"COPY (SELECT row_number() OVER () AS place, {columns} FROM {table}) "
@@ -143,6 +150,14 @@ def _read_list(file: Path, folder: Path) -> _List:
     if count == 0:
         raise NothingSelectedError(f"{file} lists no image")
     return _List(target, count)
+
+
+def _with_values(
+    connection: duckdb.DuckDBPyConnection, table: str, names: dict[str, str]
+) -> dict[str, str]:
+    counts = ", ".join(f"count({quoted}) AS {quoted}" for quoted in names.values())
+    found = one_row(connection, f"SELECT {counts} FROM {table}")
+    return {name: quoted for name, quoted in names.items() if found[name]}
 
 
 def _columns(file: Path, suffix: str, names: dict[str, str]) -> str:

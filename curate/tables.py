@@ -1,13 +1,21 @@
-"""Rows of a query, a bounded number of them in memory."""
+"""Tables beside the catalog: DuckDB in bounded memory, and rows a bounded number at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import duckdb
 
+from index.catalog.catalog import MEMORY_LIMIT
+
 _ROWS_AT_ONCE = 1024
+
+
+def connect(folder: Path) -> duckdb.DuckDBPyConnection:
+    """Open a DuckDB of its own, which keeps to the catalog's memory and spills into `folder`."""
+    return duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "temp_directory": str(folder)})
 
 
 def rows_of(

@@ -6,12 +6,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
 from curate.importing import IMPORTED
 from curate.manifest import Manifest, content_hash, get_manifest, ranked
 from curate.selection import Pool, SelectOptions, decide
-from curate.tables import one_row
+from curate.tables import connect, one_row
 from index.catalog import Catalog, literal
 from index.contents import damaged_contents
 from index.errors import KdcurateError
@@ -182,7 +180,7 @@ def _write_stored(catalog: Catalog, manifest: str, path: Path) -> Path:
 
 
 def _differences(stored: Path, derived: Path) -> dict[str, int]:
-    with duckdb.connect() as connection:
+    with connect(stored.parent) as connection:
         query = _DIFFERENCES.format(stored=literal(stored), derived=literal(derived))
         counts: dict[str, Any] = one_row(connection, query)
     return {what: count for what, count in counts.items() if count}
