@@ -23,6 +23,7 @@ _FIELDS = (
 
 
 _ROWS_AT_ONCE = 65_536
+_NAMED = 8
 
 # One row as it is hashed: packed, little-endian, whatever the batches.
 _HASHED = np.dtype(
@@ -120,8 +121,14 @@ def delete_manifest(catalog: Catalog, name: str, *, dry_run: bool = False) -> in
 
     Raises:
         UsageError: no manifest has this name, or runs, rounds, or other manifests refer to it.
+        WorkspaceError: the checkpoint of an unfinished run is damaged.
     """
-    get_manifest(catalog, name)
+    unfinished = _unfinished_runs(catalog, get_manifest(catalog, name))
+    if unfinished:
+        raise UsageError(
+            f"manifest {name!r} stays: unfinished run {', '.join(unfinished[:_NAMED])} trains on "
+            "it; finish it, or delete its folder"
+        )
     if dry_run:
         with catalog.read() as connection:
             return _deletable(connection, name)
@@ -135,11 +142,26 @@ def delete_manifest(catalog: Catalog, name: str, *, dry_run: bool = False) -> in
 def _deletable(connection: duckdb.DuckDBPyConnection, name: str) -> int:
     found = connection.execute(_REFERRING, {"name": name}).fetchall()
     if found:
-        named = ", ".join(f"{kind} {one}" for kind, one in found[:8])
-        more = f" and {len(found) - 8} more" if len(found) > 8 else ""
+        named = ", ".join(f"{kind} {one}" for kind, one in found[:_NAMED])
+        more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
         raise UsageError(f"manifest {name!r} stays: {named}{more} refer to it")
     row = one(connection, "SELECT count(*) FROM decisions WHERE manifest = ?", [name])
     return int(row[0]) if row else 0
+
+
+def _unfinished_runs(catalog: Catalog, manifest: Manifest) -> list[str]:
+    """Runs that the catalog does not know yet: they have a checkpoint, and no result."""
+    found = sorted((catalog.workspace / "runs").glob("*/checkpoint/last.pt"))
+    begun = [path for path in found if not (path.parents[1] / "result.json").is_file()]
+    if not begun:
+        return []
+    from distill.checkpoint import checkpoint_options  # it loads torch
+
+    return [
+        path.parents[1].name
+        for path in begun
+        if checkpoint_options(path).get("manifest") == manifest.content_hash
+    ]
 
 
 # A round's manifest belongs to its run, and is named by it.

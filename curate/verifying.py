@@ -26,8 +26,8 @@ class Verified:
 
     `problems` are lines for a person, `differences` counts the images whose decision is derived
     otherwise, by what differs, and `not_derived` says why nothing was derived. `new_images` are in
-    the pool, but came after the manifest: they do not count as a difference. Of `files_damaged`
-    missing or changed files the first 20 stand among the problems.
+    the pool, but came after the manifest: they do not count as a difference. Of the
+    missing or changed files the first 20 stand in `damaged`; `progress` is told of every one.
     """
 
     manifest: str
@@ -40,6 +40,7 @@ class Verified:
     differences: dict[str, int] = field(default_factory=dict)
     files_read: int | None = None
     files_damaged: int | None = None
+    damaged: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -204,7 +205,7 @@ def _check_files(
             for line in damaged:
                 progress.say(line)
             advance(read)
-    found.problems += named
+    found.damaged = named
     if found.files_damaged:
         found.problems.append(
             f"{found.files_damaged:,} of {found.files_read:,} files are missing or changed"

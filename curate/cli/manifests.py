@@ -171,9 +171,9 @@ def verify(
     found = verify_manifest(
         Catalog(workspace), name, files=files, workers=workers, progress=TerminalProgress()
     )
-    facts = {key: value for key, value in asdict(found).items() if key != "problems"}
+    facts = {key: value for key, value in asdict(found).items() if not isinstance(value, list)}
     if json:
-        print_json(facts | {"problems": found.problems})
+        print_json(asdict(found))
     else:
         print_pairs(facts)
         for problem in found.problems:
