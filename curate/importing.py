@@ -132,10 +132,9 @@ def _read_list(file: Path, folder: Path) -> _List:
     try:
         with connect(folder) as connection:
             connection.execute("SET threads = 1")  # the order of the rows is that of the ranks
-            names = {
-                name.strip().lower(): '"' + name.replace('"', '""') + '"'
-                for name in reversed(connection.sql(f"FROM {table}").columns)
-            }
+            names: dict[str, str] = {}
+            for name in connection.sql(f"FROM {table}").columns:
+                names.setdefault(name.strip().lower(), '"' + name.replace('"', '""') + '"')
             if suffix in (".jsonl", ".ndjson"):  # where a key that no row has is NULL in all
                 names = _with_values(connection, table, names)
             columns = _columns(file, suffix, names)

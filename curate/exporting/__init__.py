@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from curate.exporting.base import LINKS, Export, ExportOptions
@@ -66,7 +66,7 @@ def export_manifest(
     if not target.parent.is_dir():
         raise UsageError(f"cannot write {target}: make its folder first")
     done = Exported(name, manifest.content_hash, options.format, str(target), manifest.selected)
-    unwritten = Exported(**{**vars(done), "written": False})
+    unwritten = replace(done, written=False)
     mark = _mark(manifest, options)
     with locked(catalog.workspace / ".export.lock", "another export of this workspace runs"):
         if writer in _OF_FOLDERS and os.path.lexists(target):

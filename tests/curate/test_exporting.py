@@ -32,7 +32,7 @@ SELECTED = 9
 
 
 @pytest.fixture
-def crawl(tmp_path: Path) -> Path:
+def mixed(tmp_path: Path) -> Path:
     """Images as files, in a tar with captions, and in Parquet; 10 in all."""
     folder = write_files(tmp_path / "crawl", {f"{n}.png": png(pixels_of(n)) for n in range(4)})
     with tarfile.open(folder / "s.tar", "w") as shard:
@@ -50,28 +50,28 @@ def crawl(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def workspace(crawl: Path, tmp_path: Path) -> Path:
+def own(mixed: Path, tmp_path: Path) -> Path:
     """A workspace with the manifest `first` of 9 of the 10 images, all of class 1."""
-    workspace = tmp_path / "ws"
-    build(workspace, [crawl, crawl / "s.tar", crawl / "p.parquet"])
-    catalog = Catalog(workspace)
+    own = tmp_path / "ws"
+    build(own, [mixed, mixed / "s.tar", mixed / "p.parquet"])
+    catalog = Catalog(own)
     register_model(catalog, "teacher", "x", "{}", LABELS)
     add_manifest(catalog, "first", "hash-of-first", SELECTED)
     with catalog.write() as connection:
         connection.execute("UPDATE decisions SET pseudo_label = 1")
-    return workspace
+    return own
 
 
-def export(workspace: Path, target: Path, format: str, **options: Any) -> bool:
-    done = export_manifest(Catalog(workspace), "first", target, ExportOptions(format, **options))
+def export(own: Path, target: Path, format: str, **options: Any) -> bool:
+    done = export_manifest(Catalog(own), "first", target, ExportOptions(format, **options))
     assert (done.images, done.path) == (SELECTED, str(target))
     return done.written
 
 
-def expected(workspace: Path) -> list[dict[str, Any]]:
+def expected(own: Path) -> list[dict[str, Any]]:
     """The rows of the export, worked out in Python."""
     found = query(
-        workspace,
+        own,
         'SELECT d."rank", d.image_id, d.weight, l.uri, l.kind, l.metadata, i.sha256 FROM decisions '
         "d JOIN locations l USING (image_id) JOIN images i ON i.id = image_id WHERE selected "
         'ORDER BY "rank"',
@@ -96,13 +96,13 @@ def expected(workspace: Path) -> list[dict[str, Any]]:
     ]
 
 
-def ids_of(source: str, workspace: Path) -> set[int]:
-    build(workspace, [Path(source)])
-    return {key for (key,) in query(workspace, "SELECT id FROM images")}
+def ids_of(source: str, own: Path) -> set[int]:
+    build(own, [Path(source)])
+    return {key for (key,) in query(own, "SELECT id FROM images")}
 
 
-def selected(workspace: Path) -> set[int]:
-    return {row["image_id"] for row in expected(workspace)}
+def selected(own: Path) -> set[int]:
+    return {row["image_id"] for row in expected(own)}
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:
@@ -113,12 +113,12 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_a_table_holds_a_row_an_image(workspace: Path, tmp_path: Path) -> None:
-    rows = expected(workspace)
-    assert export(workspace, tmp_path / "o.jsonl", "jsonl")
+def test_a_table_holds_a_row_an_image(own: Path, tmp_path: Path) -> None:
+    rows = expected(own)
+    assert export(own, tmp_path / "o.jsonl", "jsonl")
     lines = (tmp_path / "o.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == rows
-    assert export(workspace, tmp_path / "o.csv", "csv")
+    assert export(own, tmp_path / "o.csv", "csv")
     with (tmp_path / "o.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
     assert list(table[0]) == list(rows[0])
@@ -126,13 +126,13 @@ def test_a_table_holds_a_row_an_image(workspace: Path, tmp_path: Path) -> None:
         assert (text["image_id"], text["uri"]) == (str(row["image_id"]), row["uri"])
         assert text["path"] == (row["path"] or "") and text["class_name"] == LABELS[1]
         assert (json.loads(text["metadata"]) if text["metadata"] else None) == row["metadata"]
-    assert export(workspace, tmp_path / "o.parquet", "parquet")
+    assert export(own, tmp_path / "o.parquet", "parquet")
     relation = duckdb.sql(f"FROM '{tmp_path / 'o.parquet'}'")
     read = [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
     for row in read:
         row["metadata"] = json.loads(row["metadata"]) if row["metadata"] else None
     assert read == rows
-    assert export(workspace, tmp_path / "o.txt", "txt")
+    assert export(own, tmp_path / "o.txt", "txt")
     assert (tmp_path / "o.txt").read_text().splitlines() == [row["uri"] for row in rows]
 
 
@@ -148,10 +148,10 @@ def test_an_exported_table_is_imported_as_the_same_manifest(
 
 
 @pytest.mark.parametrize("link", ["copy", "hard", "symbolic"])
-def test_a_folder_holds_the_original_bytes(workspace: Path, tmp_path: Path, link: str) -> None:
+def test_a_folder_holds_the_original_bytes(own: Path, tmp_path: Path, link: str) -> None:
     target = tmp_path / "out"
-    assert export(workspace, target, "folder", link=link)
-    rows = expected(workspace)
+    assert export(own, target, "folder", link=link)
+    rows = expected(own)
     for row in rows:
         file = target / f"{row['image_id']:019d}.png"
         assert hashlib.sha256(file.read_bytes()).hexdigest() == row["sha256"]
@@ -163,24 +163,24 @@ def test_a_folder_holds_the_original_bytes(workspace: Path, tmp_path: Path, link
     lines = (target / "metadata.jsonl").read_text().splitlines()
     first = {key: value for key, value in rows[0].items() if key != "path"}
     assert json.loads(lines[0]) == {"file_name": f"{rows[0]['image_id']:019d}.png"} | first
-    assert ids_of(str(target), tmp_path / "again") == selected(workspace)
-    assert ids_of(str(target / "metadata.jsonl"), tmp_path / "listed") == selected(workspace)
+    assert ids_of(str(target), tmp_path / "again") == selected(own)
+    assert ids_of(str(target / "metadata.jsonl"), tmp_path / "listed") == selected(own)
 
 
-def test_class_folders_have_safe_names(workspace: Path, tmp_path: Path) -> None:
-    with Catalog(workspace).write() as connection:
+def test_class_folders_have_safe_names(own: Path, tmp_path: Path) -> None:
+    with Catalog(own).write() as connection:
         connection.execute('UPDATE decisions SET pseudo_label = 2 WHERE "rank" <= 2')
         connection.execute('UPDATE decisions SET pseudo_label = 7 WHERE "rank" = 3')
     target = tmp_path / "out"
-    export_manifest(Catalog(workspace), "first", target, ExportOptions("folder", by_class=True))
+    export_manifest(Catalog(own), "first", target, ExportOptions("folder", by_class=True))
     folders = {file.name: len(list(file.iterdir())) for file in target.iterdir() if file.is_dir()}
     assert folders == {"0001_bee": SELECTED - 3, "0002_cat": 2, "0007": 1}
 
 
-def test_webdataset_shards_hold_images_and_json(workspace: Path, tmp_path: Path) -> None:
+def test_webdataset_shards_hold_images_and_json(own: Path, tmp_path: Path) -> None:
     target = tmp_path / "out"
-    assert export(workspace, target, "webdataset", shard_size=4)
-    rows = expected(workspace)
+    assert export(own, target, "webdataset", shard_size=4)
+    rows = expected(own)
     members: list[tuple[str, bytes]] = []
     for number, count in enumerate((8, 8, 2)):
         with tarfile.open(target / f"{number:05d}.tar") as shard:
@@ -195,31 +195,31 @@ def test_webdataset_shards_hold_images_and_json(workspace: Path, tmp_path: Path)
         facts = json.loads(document[1])
         assert (facts["label"], facts["class"], facts["uri"]) == (1, LABELS[1], row["uri"])
         assert facts.get("metadata") == row["metadata"]
-    assert ids_of(str(target / "*.tar"), tmp_path / "again") == selected(workspace)
+    assert ids_of(str(target / "*.tar"), tmp_path / "again") == selected(own)
     other = tmp_path / "other"
-    export(workspace, other, "webdataset", shard_size=4)
+    export(own, other, "webdataset", shard_size=4)
     assert bytes_of(other) == bytes_of(target)
 
 
-def test_parquet_with_images_is_a_source_again(workspace: Path, tmp_path: Path) -> None:
+def test_parquet_with_images_is_a_source_again(own: Path, tmp_path: Path) -> None:
     target = tmp_path / "out"
-    assert export(workspace, target, "parquet", images=True, shard_size=4)
+    assert export(own, target, "parquet", images=True, shard_size=4)
     files = sorted(file.name for file in target.glob("*.parquet"))
     assert files == [f"part-{n:05d}.parquet" for n in range(3)]
     found = duckdb.sql(f"SELECT rank, image_id, sha256, image FROM '{target}/*.parquet'").fetchall()
     assert [row[:3] for row in found] == [
-        (row["rank"], row["image_id"], row["sha256"]) for row in expected(workspace)
+        (row["rank"], row["image_id"], row["sha256"]) for row in expected(own)
     ]
     assert all(hashlib.sha256(image).hexdigest() == sha for _, _, sha, image in found)
-    assert ids_of(str(target / "*.parquet"), tmp_path / "again") == selected(workspace)
+    assert ids_of(str(target / "*.parquet"), tmp_path / "again") == selected(own)
 
 
 def test_a_part_is_cut_before_it_outgrows_memory(
-    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = len(png(pixels_of(0)))
     monkeypatch.setattr("curate.exporting.shards._MOST_BYTES", 2 * size + size // 2)
-    export(workspace, tmp_path / "out", "parquet", images=True)
+    export(own, tmp_path / "out", "parquet", images=True)
     rows = [
         duckdb.sql(f"SELECT count(*) FROM '{file}'").fetchall()[0][0]
         for file in sorted((tmp_path / "out").glob("*.parquet"))
@@ -228,18 +228,16 @@ def test_a_part_is_cut_before_it_outgrows_memory(
 
 
 @pytest.mark.parametrize("format", ["csv", "folder"])
-def test_the_same_export_is_not_written_twice(workspace: Path, tmp_path: Path, format: str) -> None:
+def test_the_same_export_is_not_written_twice(own: Path, tmp_path: Path, format: str) -> None:
     target = tmp_path / "out"
-    assert export(workspace, target, format)
+    assert export(own, target, format)
     stamp = target.stat().st_mtime_ns
-    assert not export(workspace, target, format)
+    assert not export(own, target, format)
     assert target.stat().st_mtime_ns == stamp
 
 
 @pytest.mark.parametrize("format", ["csv", "folder", "webdataset"])
-def test_what_stands_there_is_never_overwritten(
-    workspace: Path, tmp_path: Path, format: str
-) -> None:
+def test_what_stands_there_is_never_overwritten(own: Path, tmp_path: Path, format: str) -> None:
     for target in (tmp_path / "file", tmp_path / "empty", tmp_path / "link"):
         if target.name == "file":
             target.write_text("mine")
@@ -248,35 +246,35 @@ def test_what_stands_there_is_never_overwritten(
         else:
             target.symlink_to("nowhere")
         with pytest.raises(UsageError, match="another thing than this export: remove it, or give"):
-            export(workspace, target, format)
+            export(own, target, format)
     assert (tmp_path / "file").read_text() == "mine" and not list((tmp_path / "empty").iterdir())
     assert os.readlink(tmp_path / "link") == "nowhere"
     assert not list(tmp_path.glob(".*tmp"))
 
 
-def test_another_export_in_its_place_is_refused(workspace: Path, tmp_path: Path) -> None:
-    export(workspace, tmp_path / "out", "folder")
+def test_another_export_in_its_place_is_refused(own: Path, tmp_path: Path) -> None:
+    export(own, tmp_path / "out", "folder")
     with pytest.raises(UsageError, match="another thing than this export"):
-        export(workspace, tmp_path / "out", "folder", by_class=True)
+        export(own, tmp_path / "out", "folder", by_class=True)
 
 
 def test_an_image_that_changed_ends_the_export_without_a_trace(
-    workspace: Path, crawl: Path, tmp_path: Path
+    own: Path, mixed: Path, tmp_path: Path
 ) -> None:
-    taken = next(row["path"] for row in expected(workspace) if row["path"])
+    taken = next(row["path"] for row in expected(own) if row["path"])
     Path(taken).write_bytes(png(pixels_of(77)))
     with pytest.raises(DataError, match=r"\.png"):
-        export(workspace, tmp_path / "out", "folder")
-    assert not list(tmp_path.glob("*out*")) and not list((workspace / "scratch").iterdir())
+        export(own, tmp_path / "out", "folder")
+    assert not list(tmp_path.glob("*out*")) and not list((own / "scratch").iterdir())
 
 
-def test_images_that_are_gone_from_the_pool_are_counted(workspace: Path, tmp_path: Path) -> None:
-    with Catalog(workspace).write() as connection:
+def test_images_that_are_gone_from_the_pool_are_counted(own: Path, tmp_path: Path) -> None:
+    with Catalog(own).write() as connection:
         connection.execute(
             'DELETE FROM images WHERE id IN (SELECT image_id FROM decisions WHERE "rank" < 3)'
         )
     with pytest.raises(DataError, match="2 of 9 images are no longer in the sources"):
-        export(workspace, tmp_path / "out", "folder")
+        export(own, tmp_path / "out", "folder")
 
 
 @pytest.mark.parametrize(
@@ -291,12 +289,12 @@ def test_images_that_are_gone_from_the_pool_are_counted(workspace: Path, tmp_pat
     ],
 )
 def test_options_that_do_not_fit_are_refused(
-    workspace: Path, tmp_path: Path, format: str, options: dict[str, Any], message: str
+    own: Path, tmp_path: Path, format: str, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        export(workspace, tmp_path / "out", format, **options)
+        export(own, tmp_path / "out", format, **options)
     with pytest.raises(UsageError, match="make its folder first"):
-        export(workspace, tmp_path / "no" / "out", "csv")
+        export(own, tmp_path / "no" / "out", "csv")
 
 
 _KILLED = """
@@ -311,14 +309,12 @@ export_manifest(Catalog(Path(sys.argv[1])), "first", Path(sys.argv[2]), ExportOp
 
 
 @pytest.mark.parametrize("format", ["csv", "webdataset"])
-def test_after_a_kill_the_same_command_completes(
-    workspace: Path, tmp_path: Path, format: str
-) -> None:
+def test_after_a_kill_the_same_command_completes(own: Path, tmp_path: Path, format: str) -> None:
     target = tmp_path / "out"
-    command = [sys.executable, "-c", _KILLED, str(workspace), str(target), format]
+    command = [sys.executable, "-c", _KILLED, str(own), str(target), format]
     killed = subprocess.run(command, cwd=PROJECT, check=False, capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert not target.exists() and list(tmp_path.glob(".out.kdcurate-tmp"))
-    assert export(workspace, target, format)
+    assert export(own, target, format)
     assert target.exists() and not list(tmp_path.glob(".*tmp"))
-    assert not list((workspace / "scratch").iterdir())
+    assert not list((own / "scratch").iterdir())
