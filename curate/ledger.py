@@ -14,12 +14,11 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
+from curate.manifest import ranked
 from curate.quotas import class_quotas
 from curate.strategies import Scored
 from index.catalog import literal, one
 from index.parts import Ids
-
-_HASH_ROWS = 65_536
 
 
 class Ledger:
@@ -64,6 +63,12 @@ class Ledger:
             f"INSERT INTO filtered SELECT image_id, filter FROM read_parquet({literal(parquet)})"
         )
 
+    def keep_only(self, parquet: Path) -> None:
+        """Forget the images whose image_id a file does not hold: they are not of this pool."""
+        kept = f"SELECT image_id FROM read_parquet({literal(parquet)})"
+        for table in ("pool", "groups", "filtered"):
+            self._connection.execute(f"DELETE FROM {table} WHERE image_id NOT IN ({kept})")
+
     def class_counts(self) -> NDArray[np.int64]:
         """Count the images that no filter rules out by pseudo-label, (K,)."""
         return self._counts("pool ANTI JOIN filtered USING (image_id)")
@@ -106,13 +111,7 @@ class Ledger:
 
     def selected(self) -> Iterator[dict[str, Any]]:
         """Yield the selected images in order of rank, as columns, a bounded number at a time."""
-        total = self.counts()[2]
-        for start in range(0, total, _HASH_ROWS):
-            yield self._connection.execute(
-                'SELECT image_id, "rank", pseudo_label, weight FROM decided '
-                'WHERE "rank" > ? AND "rank" <= ? ORDER BY "rank"',
-                [start, start + _HASH_ROWS],
-            ).fetchnumpy()
+        return ranked(self._connection, "decided", self.counts()[2])
 
     def write_parquet(self) -> Path:
         """Write all decisions, without the manifest's name, and return the file."""

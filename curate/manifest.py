@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -19,6 +21,9 @@ _FIELDS = (
     "eligible, selected, preprocessing, code_version"
 )
 
+
+_ROWS_AT_ONCE = 65_536
+_NAMED = 8
 
 # One row as it is hashed: packed, little-endian, whatever the batches.
 _HASHED = np.dtype(
@@ -66,6 +71,106 @@ def content_hash(batches: Iterator[dict[str, Any]]) -> str:
             rows[name] = columns[name]
         digest.update(rows.tobytes())
     return digest.hexdigest()
+
+
+def ranked(
+    connection: duckdb.DuckDBPyConnection, decisions: str, count: int
+) -> Iterator[dict[str, Any]]:
+    """Yield what is hashed of a relation's `count` selected images, in order of rank, as columns.
+
+    Args:
+        decisions: SQL of a relation with the columns of the table `decisions`.
+    """
+    for start in range(0, count, _ROWS_AT_ONCE):
+        yield connection.execute(
+            f'SELECT image_id, "rank", pseudo_label, weight FROM {decisions} '
+            'WHERE "rank" > ? AND "rank" <= ? ORDER BY "rank"',
+            [start, start + _ROWS_AT_ONCE],
+        ).fetchnumpy()
+
+
+def commit_manifest(catalog: Catalog, manifest: Manifest, decisions: Path) -> Manifest:
+    """Store a manifest with its ledger and return it, or the one of its name that decides the same.
+
+    Args:
+        decisions: Parquet file of the columns of the table `decisions` but the manifest's name.
+
+    Raises:
+        UsageError: a manifest of this name decides differently.
+    """
+    with catalog.write() as connection:
+        before = find_manifest(connection, manifest.name)
+        if before is not None:
+            if before.content_hash == manifest.content_hash:
+                return before
+            raise UsageError(
+                f"a manifest called {manifest.name!r} exists and decides differently "
+                f"({before.content_hash[:8]}, not {manifest.content_hash[:8]}): give another --name"
+            )
+        places = ", ".join("?" * len(manifest.row()))
+        connection.execute(f"INSERT INTO manifests VALUES ({places}, now())", manifest.row())
+        connection.execute(
+            "INSERT INTO decisions SELECT ?, * FROM read_parquet(?)",
+            [manifest.name, glob.escape(str(decisions))],
+        )
+    return manifest
+
+
+def delete_manifest(catalog: Catalog, name: str, *, dry_run: bool = False) -> int:
+    """Delete a manifest with its ledger, in one transaction; return the number of decisions.
+
+    Raises:
+        UsageError: no manifest has this name, or runs, rounds, or other manifests refer to it.
+        WorkspaceError: the checkpoint of an unfinished run is damaged.
+    """
+    unfinished = _unfinished_runs(catalog, get_manifest(catalog, name))
+    if unfinished:
+        raise UsageError(
+            f"manifest {name!r} stays: unfinished run {', '.join(unfinished[:_NAMED])} trains on "
+            "it; finish it, or delete its folder"
+        )
+    if dry_run:
+        with catalog.read() as connection:
+            return _deletable(connection, name)
+    with catalog.write() as connection:
+        count = _deletable(connection, name)
+        connection.execute("DELETE FROM decisions WHERE manifest = ?", [name])
+        connection.execute("DELETE FROM manifests WHERE name = ?", [name])
+    return count
+
+
+def _deletable(connection: duckdb.DuckDBPyConnection, name: str) -> int:
+    found = connection.execute(_REFERRING, {"name": name}).fetchall()
+    if found:
+        named = ", ".join(f"{kind} {one}" for kind, one in found[:_NAMED])
+        more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+        raise UsageError(f"manifest {name!r} stays: {named}{more} refer to it")
+    row = one(connection, "SELECT count(*) FROM decisions WHERE manifest = ?", [name])
+    return int(row[0]) if row else 0
+
+
+def _unfinished_runs(catalog: Catalog, manifest: Manifest) -> list[str]:
+    """Runs that the catalog does not know yet: they have a checkpoint, and no result."""
+    found = sorted((catalog.workspace / "runs").glob("*/checkpoint/last.pt"))
+    begun = [path for path in found if not (path.parents[1] / "result.json").is_file()]
+    if not begun:
+        return []
+    from distill.checkpoint import checkpoint_options  # it loads torch
+
+    return [
+        path.parents[1].name
+        for path in begun
+        if checkpoint_options(path).get("manifest") == manifest.content_hash
+    ]
+
+
+# A round's manifest belongs to its run, and is named by it.
+_REFERRING = """
+SELECT 'manifest' AS kind, name FROM manifests WHERE parent = $name
+UNION SELECT 'run', name FROM runs WHERE manifest = $name
+UNION SELECT 'run', run FROM rounds WHERE manifest = $name
+ORDER BY kind DESC, name
+"""
 
 
 def find_manifest(connection: duckdb.DuckDBPyConnection, name: str) -> Manifest | None:

@@ -11,13 +11,13 @@ import numpy as np
 from curate.filters import Filters
 from curate.ledger import Ledger
 from curate.logits import Logits, StoredLogits
-from curate.manifest import Manifest, content_hash, find_manifest
+from curate.manifest import Manifest, commit_manifest, content_hash
 from curate.quotas import BALANCES
 from curate.shift import BN_SHIFT
 from curate.strategies import Batch, Scored, Settings, Strategy, make_strategy
 from curate.strategies.base import Floats, softmax
 from index import __version__
-from index.catalog import Catalog
+from index.catalog import Catalog, literal
 from index.duplicates import (
     Groups,
     check_bits,
@@ -91,8 +91,8 @@ class Pool:
     """What a selection reads: the pool as teacher, student, and embedder see it.
 
     `student_logits` overrides the stored logits of `student`: a round's student is scored in
-    memory. `only` (ascending ids) leaves out what else is in the workspace. Nothing that came with
-    the crawl is here, so no selection can read it.
+    memory. `only` (ascending ids) leaves out what else is in the workspace, `decided_by` what a
+    manifest did not decide. Nothing that came with the crawl is here, so no selection can read it.
     """
 
     catalog: Catalog
@@ -103,6 +103,7 @@ class Pool:
     student_logits: Logits | None = None
     embedder: str | None = None
     only: Ids | None = None
+    decided_by: str | None = None
 
 
 def select(
@@ -121,47 +122,64 @@ def select(
         UsageError: options that contradict each other, or a name that another selection has.
         NothingSelectedError: no image is eligible.
     """
+    with scratch(pool.catalog.workspace, "select") as folder:
+        manifest, decisions = decide(pool, name, options, folder, parent, progress)
+        return commit_manifest(pool.catalog, manifest, decisions)
+
+
+def decide(
+    pool: Pool,
+    name: str | None,
+    options: SelectOptions,
+    folder: Path,
+    parent: str | None = None,
+    progress: Progress | None = None,
+) -> tuple[Manifest, Path]:
+    """Decide every image of the pool and commit nothing; the ledger is a Parquet file in `folder`.
+
+    Raises:
+        UsageError: options that contradict each other.
+        NothingSelectedError: no image is eligible.
+    """
     options.check()
     strategy = make_strategy(options.strategy, Settings(options.seed, options.alpha))
     if options.budget is not None:  # without one there is nothing to share
         options = replace(options, balance=options.balance or strategy.default_balance)
     _check(pool, strategy, options)
-    with scratch(pool.catalog.workspace, "select") as folder:
-        ledger = Ledger(folder, pool.classes)
-        try:
-            _fill(ledger, pool, strategy, options, progress or Silent())
-            ledger.decide(
-                strategy.thresholds(ledger.class_counts()),
-                options.budget,
-                options.balance or "none",
-                options.per_class,
+    ledger = Ledger(folder, pool.classes)
+    try:
+        _fill(ledger, pool, strategy, options, progress or Silent())
+        ledger.decide(
+            strategy.thresholds(ledger.class_counts()),
+            options.budget,
+            options.balance or "none",
+            options.per_class,
+        )
+        total, eligible, selected = ledger.counts()
+        if selected == 0:
+            raise NothingSelectedError(
+                f"{options.strategy} selected none of {total} images: {eligible} were eligible"
             )
-            total, eligible, selected = ledger.counts()
-            if selected == 0:
-                raise NothingSelectedError(
-                    f"{options.strategy} selected none of {total} images: {eligible} were eligible"
-                )
-            digest = content_hash(ledger.selected())
-            manifest = Manifest(
-                name=name or f"{options.strategy}-{digest[:8]}",
-                content_hash=digest,
-                strategy=options.strategy,
-                options=options.as_json(),
-                teacher=pool.teacher,
-                student=pool.student,
-                embedder=pool.embedder if options.near_duplicates else None,
-                parent=parent,
-                seed=options.seed,
-                pool=total,
-                eligible=eligible,
-                selected=selected,
-                preprocessing=pool.preprocessing,
-                code_version=__version__,
-            )
-            manifest = _commit(pool.catalog, manifest, ledger.write_parquet())
-        finally:
-            ledger.close()
-    return manifest
+        digest = content_hash(ledger.selected())
+        manifest = Manifest(
+            name=name or f"{options.strategy}-{digest[:8]}",
+            content_hash=digest,
+            strategy=options.strategy,
+            options=options.as_json(),
+            teacher=pool.teacher,
+            student=pool.student,
+            embedder=pool.embedder if options.near_duplicates else None,
+            parent=parent,
+            seed=options.seed,
+            pool=total,
+            eligible=eligible,
+            selected=selected,
+            preprocessing=pool.preprocessing,
+            code_version=__version__,
+        )
+        return manifest, ledger.write_parquet()
+    finally:
+        ledger.close()
 
 
 def _check(pool: Pool, strategy: Strategy, options: SelectOptions) -> None:
@@ -195,6 +213,16 @@ def _fill(
         options.filters.write_parquet(pool.catalog, filtered)
         ledger.add_filtered(filtered)
     ledger.add_groups(*_groups(pool, options, progress))
+    if pool.decided_by is not None:
+        ledger.keep_only(_write_decided(pool.catalog, pool.decided_by, ledger.scratch))
+
+
+def _write_decided(catalog: Catalog, manifest: str, folder: Path) -> Path:
+    path = folder / "decided.parquet"
+    query = f"SELECT image_id FROM decisions WHERE manifest = {literal(manifest)}"
+    with catalog.read() as connection:
+        connection.execute(f"COPY ({query}) TO {literal(path)} (FORMAT parquet)")
+    return path
 
 
 def _groups(pool: Pool, options: SelectOptions, progress: Progress) -> Groups:
@@ -246,23 +274,3 @@ def _stored_shift(pool: Pool, ids: Ids) -> Floats | None:
         ).fetchnumpy()
     value = np.asarray(found["value"], dtype=np.float32)
     return value if len(value) == len(ids) else None
-
-
-def _commit(catalog: Catalog, manifest: Manifest, decisions: Path) -> Manifest:
-    """Store a manifest and return it, or the one of its name that decides the same."""
-    with catalog.write() as connection:
-        before = find_manifest(connection, manifest.name)
-        if before is not None:
-            if before.content_hash == manifest.content_hash:
-                return before
-            raise UsageError(
-                f"a manifest called {manifest.name!r} exists and decides differently "
-                f"({before.content_hash[:8]}, not {manifest.content_hash[:8]}): give another --name"
-            )
-        places = ", ".join("?" * len(manifest.row()))
-        connection.execute(f"INSERT INTO manifests VALUES ({places}, now())", manifest.row())
-        connection.execute(
-            "INSERT INTO decisions SELECT ?, * FROM read_parquet(?)",
-            [manifest.name, str(decisions)],
-        )
-    return manifest

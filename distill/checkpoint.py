@@ -31,13 +31,26 @@ def load_checkpoint(path: Path, options: dict[str, Any]) -> dict[str, Any] | Non
     """
     if not path.is_file():
         return None
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        stored = json.loads(state["options"])
-    except Exception as error:
-        raise WorkspaceError(f"{path} is damaged: delete it to train anew") from error
+    state, stored = _read(path)
     check_options(path, stored, options)
     return state
+
+
+def checkpoint_options(path: Path) -> dict[str, Any]:
+    """Return the options of the run whose checkpoint this is.
+
+    Raises:
+        WorkspaceError: it is damaged.
+    """
+    return _read(path)[1]
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return state, json.loads(state["options"])
+    except Exception as error:
+        raise WorkspaceError(f"{path} is damaged: delete it to train anew") from error
 
 
 def check_options(path: Path, stored: dict[str, Any], options: dict[str, Any]) -> None:

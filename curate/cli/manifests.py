@@ -1,21 +1,32 @@
-"""kdcurate manifests list, show, explain."""
+"""kdcurate manifests list, show, explain, diff, verify, delete."""
 
 from __future__ import annotations
 
+import csv
+import json as json_module
+import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from curate.cli.arguments import Json, Workspace
-from curate.cli.output import print_json, print_pairs, print_table
+from curate.cli import exchange
+from curate.cli.arguments import DryRun, Json, Workers, Workspace
+from curate.cli.output import TerminalProgress, note, print_json, print_pairs, print_table
 
-manifests = typer.Typer(name="manifests", help="List, show, and explain manifests.")
+if TYPE_CHECKING:
+    from curate.diff import Difference
+
+manifests = typer.Typer(
+    name="manifests", help="List, show, explain, compare, check, exchange, and delete manifests."
+)
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
+    exchange.register(manifests)
     app.add_typer(manifests, no_args_is_help=True)
 
 
@@ -83,3 +94,108 @@ def explain(
         return
     components = found.pop("components")
     print_pairs(found | components)
+
+
+@manifests.command()
+def diff(
+    first: Annotated[str, typer.Argument(help="Name of the manifest to compare with.")],
+    second: Annotated[str, typer.Argument(help="Name of the other manifest.")],
+    images: Annotated[
+        bool,
+        typer.Option("--images", help="Print the images that differ, as CSV or a JSON a line."),
+    ] = False,
+    workspace: Workspace = Path("workspace"),
+    json: Json = False,
+) -> None:
+    """Say what another manifest selects differently: what entered, left, and stayed, and why.
+
+    Example: kdcurate manifests diff first second -w WS
+    """
+    from curate.diff import compare, difference, differing_images
+    from index.catalog import Catalog
+
+    catalog = Catalog(workspace)
+    if images:
+        with compare(catalog, first, second) as compared:
+            _print_rows(differing_images(compared), json)
+        return
+    found = difference(catalog, first, second)
+    if json:
+        print_json(asdict(found))
+    else:
+        _print_difference(found)
+
+
+def _print_difference(found: Difference) -> None:
+    counts = ("same_hash", "entered", "left", "stayed", "relabelled", "reweighted", "reranked")
+    print_pairs({name: getattr(found, name) for name in counts})
+    if found.settings:
+        rows = [[name, *pair] for name, pair in found.settings.items()]
+        print_table(("setting", found.first, found.second), rows)
+    for table in (found.reasons, found.classes):
+        if table:
+            print_table(list(table[0]), [list(row.values()) for row in table])
+
+
+def _print_rows(rows: Iterator[dict[str, Any]], json: bool) -> None:
+    writer = None
+    for row in rows:
+        if json:
+            sys.stdout.write(json_module.dumps(row) + "\n")
+            continue
+        if writer is None:
+            writer = csv.DictWriter(sys.stdout, list(row))
+            writer.writeheader()
+        writer.writerow(row)
+
+
+@manifests.command()
+def verify(
+    name: Annotated[str, typer.Argument(help="Name of the manifest.")],
+    files: Annotated[
+        bool, typer.Option("--files", help="Read the selected images and check their hashes.")
+    ] = False,
+    workspace: Workspace = Path("workspace"),
+    workers: Workers = None,
+    json: Json = False,
+) -> None:
+    """Derive a manifest again from the stored scores, and say what is not as it was.
+
+    Exit code 0: all is as it was; 1: something is not.
+
+    Example: kdcurate manifests verify first --files -w WS
+    """
+    from curate.verifying import verify_manifest
+    from index.catalog import Catalog
+
+    found = verify_manifest(
+        Catalog(workspace), name, files=files, workers=workers, progress=TerminalProgress()
+    )
+    facts = {key: value for key, value in asdict(found).items() if not isinstance(value, list)}
+    if json:
+        print_json(asdict(found))
+    else:
+        print_pairs(facts)
+        for problem in found.problems:
+            note(f"problem: {problem}")
+    if not found.is_whole:
+        raise typer.Exit(1)
+
+
+@manifests.command()
+def delete(
+    name: Annotated[str, typer.Argument(help="Name of the manifest.")],
+    workspace: Workspace = Path("workspace"),
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Delete a manifest with its decisions; one that runs or manifests refer to stays.
+
+    Example: kdcurate manifests delete first --dry-run -w WS
+    """
+    from curate.manifest import delete_manifest
+    from index.catalog import Catalog
+
+    count = delete_manifest(Catalog(workspace), name, dry_run=dry_run)
+    found = {"manifest": name, "decisions": count, "deleted": not dry_run}
+    (print_json if json else print_pairs)(found)

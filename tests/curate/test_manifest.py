@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from curate.manifest import content_hash, get_manifest, list_manifests
+from curate.manifest import content_hash, delete_manifest, get_manifest, list_manifests
 from curate.selection import Pool, SelectOptions, select
+from distill.checkpoint import checkpoint_path, save_checkpoint
 from index.catalog import Catalog
 from index.errors import UsageError
 
@@ -130,3 +131,48 @@ def test_an_unknown_manifest_is_answered_with_those_there_are(pool: Pool) -> Non
     select(pool, "first", FIRST)
     with pytest.raises(UsageError, match="'frist': there are first"):
         get_manifest(Catalog(pool.catalog.workspace), "frist")
+
+
+def test_a_manifest_is_deleted_with_its_decisions(pool: Pool, workspace: Path) -> None:
+    select(pool, "first", FIRST)
+    kept = select(pool, "second", FIRST)
+    assert delete_manifest(pool.catalog, "first", dry_run=True) == kept.pool
+    assert [one.name for one in list_manifests(pool.catalog)] == ["first", "second"]
+    assert delete_manifest(pool.catalog, "first") == kept.pool
+    assert list_manifests(pool.catalog) == [kept]
+    rows = query(workspace, "SELECT manifest, count(*) FROM decisions GROUP BY 1")
+    assert rows == [("second", kept.pool)]
+    with pytest.raises(UsageError, match="'first': there are second"):
+        delete_manifest(pool.catalog, "first")
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_manifest_that_is_referred_to_stays(
+    pool: Pool, workspace: Path, *, dry_run: bool
+) -> None:
+    select(pool, "first", FIRST)
+    select(pool, "child", FIRST, parent="first")
+    with pool.catalog.write() as connection:
+        connection.execute(
+            "INSERT INTO runs VALUES ('tiny', 'first', 'kd', 't', 's', '{}', 0, 1, NULL, 1, '0', "
+            "now())"
+        )
+        connection.execute("INSERT INTO rounds VALUES ('long', 1, 'child', 1, 1, 1, 0, 0, 1)")
+    before = query(workspace, "SELECT count(*) FROM decisions")
+    with pytest.raises(UsageError, match="'first' stays: run tiny, manifest child refer to it"):
+        delete_manifest(pool.catalog, "first", dry_run=dry_run)
+    with pytest.raises(UsageError, match="'child' stays: run long refer to it"):
+        delete_manifest(pool.catalog, "child", dry_run=dry_run)
+    assert query(workspace, "SELECT count(*) FROM decisions") == before
+
+
+def test_a_manifest_that_an_unfinished_run_trains_on_stays(pool: Pool, workspace: Path) -> None:
+    made = select(pool, "first", FIRST)
+    for run, manifest in (("begun", made.content_hash), ("other", "0" * 64)):
+        path = checkpoint_path(workspace / "runs" / run)
+        path.parent.mkdir(parents=True)
+        save_checkpoint(path, {"options": json.dumps({"manifest": manifest})})
+    with pytest.raises(UsageError, match="'first' stays: unfinished run begun trains on it"):
+        delete_manifest(pool.catalog, "first")
+    (workspace / "runs" / "begun" / "result.json").write_text("{}")
+    assert delete_manifest(pool.catalog, "first") == made.pool

@@ -39,7 +39,8 @@ def test_the_commands_are_those_that_are_promised() -> None:
         "duplicates",
     }
     assert promised | {"doctor", "demo"} <= names
-    assert {"manifests list", "manifests show", "manifests explain"} <= names
+    of_manifests = ("list", "show", "explain", "diff", "verify", "export", "import", "delete")
+    assert {f"manifests {name}" for name in of_manifests} <= names
 
 
 @pytest.mark.parametrize(("path", "command"), EVERY)

@@ -1,0 +1,241 @@
+"""Whether a manifest is what its scores and options make of the pool, and its images are there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from curate.importing import IMPORTED
+from curate.manifest import Manifest, content_hash, get_manifest, ranked
+from curate.selection import Pool, SelectOptions, decide
+from curate.tables import connect, one_row
+from index.catalog import Catalog, literal
+from index.contents import damaged_contents
+from index.errors import KdcurateError
+from index.files import scratch
+from index.parts import list_parts
+from index.progress import Progress, Silent
+
+_NAMED = 20
+
+
+@dataclass
+class Verified:
+    """What was found of a manifest.
+
+    `problems` are lines for a person, `differences` counts the images whose decision is derived
+    otherwise, by what differs, and `not_derived` says why nothing was derived. `new_images` are in
+    the pool, but came after the manifest: they do not count as a difference. Of the
+    missing or changed files the first 20 stand in `damaged`; `progress` is told of every one.
+    """
+
+    manifest: str
+    content_hash: str
+    images: int
+    new_images: int = 0
+    gone_images: int = 0
+    derived_hash: str | None = None
+    not_derived: str | None = None
+    differences: dict[str, int] = field(default_factory=dict)
+    files_read: int | None = None
+    files_damaged: int | None = None
+    damaged: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def is_whole(self) -> bool:
+        """Tell whether nothing is wrong."""
+        return not self.problems
+
+
+def verify_manifest(
+    catalog: Catalog,
+    name: str,
+    *,
+    files: bool = False,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Verified:
+    """Check a manifest's ledger against its hash, derive it again, and read its images if asked.
+
+    It is derived from the stored scores, with the stored options, over the images that it decided;
+    groups of near-duplicates are looked for anew, among all images there are.
+
+    Raises:
+        UsageError: no manifest has this name.
+    """
+    progress = progress or Silent()
+    manifest = get_manifest(catalog, name)
+    found = Verified(name, manifest.content_hash, manifest.selected)
+    _check_ledger(catalog, manifest, found)
+    _check_pool(catalog, manifest, found)
+    found.not_derived = _underivable(catalog, manifest, found)
+    if found.not_derived is None:
+        _derive(catalog, manifest, found, progress)
+    if files:
+        _check_files(catalog, manifest, found, workers, progress)
+    return found
+
+
+def _check_ledger(catalog: Catalog, manifest: Manifest, found: Verified) -> None:
+    """The stored decisions are those that the hash covers, each image once."""
+    own = f"(FROM decisions WHERE manifest = {literal(manifest.name)})"
+    with catalog.read() as connection:
+        counts = one_row(connection, _LEDGER.format(decisions=own))
+        stored = content_hash(ranked(connection, own, manifest.selected))
+    if stored != manifest.content_hash:
+        found.problems.append(
+            f"the stored decisions have the hash {stored[:8]}, the manifest "
+            f"{manifest.content_hash[:8]}: restore {catalog.path} from a copy"
+        )
+    expected = {"pool": manifest.pool, "ids": manifest.pool, "selected": manifest.selected}
+    for what, count in expected.items():
+        if counts[what] != count:
+            found.problems.append(
+                f"the ledger has {counts[what]:,} rows ({what}), the manifest says {count:,}: "
+                f"restore {catalog.path} from a copy"
+            )
+
+
+def _check_pool(catalog: Catalog, manifest: Manifest, found: Verified) -> None:
+    with catalog.read() as connection:
+        counts = one_row(connection, _POOL, [manifest.name, manifest.name])
+    found.new_images, found.gone_images = counts["new"], counts["gone"]
+    if found.gone_images:
+        found.problems.append(
+            f"{found.gone_images:,} images that it decided are no longer in the sources, "
+            f"{counts['gone_selected']:,} of them selected: put them back and run build-index, "
+            "or select again"
+        )
+
+
+def _underivable(catalog: Catalog, manifest: Manifest, found: Verified) -> str | None:
+    if manifest.strategy == IMPORTED:
+        return "it was imported: its list is all that decides; the ledger is checked"
+    with catalog.read() as connection:
+        teacher = list_parts(connection, f"logits/{manifest.teacher}")
+        student = manifest.student and list_parts(connection, f"logits/{manifest.student}")
+    if manifest.student is not None and not student and "@" in manifest.student:
+        return f"{manifest.student} was a student in training, whose scores are not stored"
+    for role, model, parts in (
+        ("teacher", manifest.teacher, teacher),
+        ("student", manifest.student, student),
+    ):
+        if model is not None and not parts:
+            reason = f"{role} {model} has no stored scores: select with its card scores the pool"
+            found.problems.append(reason)
+            return reason
+    if found.gone_images:
+        return "images that it decided are gone"
+    return None
+
+
+def _derive(catalog: Catalog, manifest: Manifest, found: Verified, progress: Progress) -> None:
+    try:
+        with scratch(catalog.workspace, "verify") as folder:
+            derived, decisions = decide(
+                _pool(catalog, manifest), manifest.name, _options(manifest), folder, None, progress
+            )
+            stored = _write_stored(catalog, manifest.name, folder / "stored.parquet")
+            found.derived_hash = derived.content_hash
+            found.differences = _differences(stored, decisions)
+    except KdcurateError as error:
+        found.not_derived = str(error)
+        found.problems.append(f"it cannot be derived again: {error}")
+        return
+    if found.derived_hash == found.content_hash and not found.differences:
+        return
+    counts = ", ".join(f"{what} of {count:,}" for what, count in found.differences.items())
+    since = f"; {found.new_images:,} images came since" if found.new_images else ""
+    found.problems.append(
+        f"derived again it decides differently ({found.derived_hash[:8]}): {counts}{since}; "
+        f"made with kdcurate {manifest.code_version}"
+    )
+
+
+def _pool(catalog: Catalog, manifest: Manifest) -> Pool:
+    with catalog.read() as connection:
+        (first, *_) = list_parts(connection, f"logits/{manifest.teacher}")
+    return Pool(
+        catalog=catalog,
+        teacher=manifest.teacher,
+        classes=first.width,
+        preprocessing=manifest.preprocessing,
+        student=manifest.student,
+        embedder=manifest.embedder,
+        decided_by=manifest.name,
+    )
+
+
+def _options(manifest: Manifest) -> SelectOptions:
+    known = {one.name for one in fields(SelectOptions)}
+    return SelectOptions(**{k: v for k, v in manifest.options.items() if k in known})
+
+
+def _write_stored(catalog: Catalog, manifest: str, path: Path) -> Path:
+    query = f"SELECT * FROM decisions WHERE manifest = {literal(manifest)}"
+    with catalog.read() as connection:
+        connection.execute(f"COPY ({query}) TO {literal(path)} (FORMAT parquet)")
+    return path
+
+
+def _differences(stored: Path, derived: Path) -> dict[str, int]:
+    with connect(stored.parent) as connection:
+        query = _DIFFERENCES.format(stored=literal(stored), derived=literal(derived))
+        counts: dict[str, Any] = one_row(connection, query)
+    return {what: count for what, count in counts.items() if count}
+
+
+def _check_files(
+    catalog: Catalog,
+    manifest: Manifest,
+    found: Verified,
+    workers: int | None,
+    progress: Progress,
+) -> None:
+    found.files_read = found.files_damaged = 0
+    only = f"SELECT image_id FROM decisions WHERE manifest = {literal(manifest.name)} AND selected"
+    named: list[str] = []
+    with progress.step("Verifying", manifest.selected, "images") as advance:
+        for read, damaged in damaged_contents(catalog, only, workers=workers):
+            found.files_read += read
+            found.files_damaged += len(damaged)
+            named += damaged[: _NAMED - len(named)]
+            for line in damaged:
+                progress.say(line)
+            advance(read)
+    found.damaged = named
+    if found.files_damaged:
+        found.problems.append(
+            f"{found.files_damaged:,} of {found.files_read:,} files are missing or changed"
+        )
+
+
+_LEDGER = """
+SELECT count(*) AS pool, count(DISTINCT image_id) AS ids, count(*) FILTER (selected) AS selected
+FROM {decisions}
+"""
+_POOL = """
+SELECT (SELECT count(*) FROM images i ANTI JOIN
+        (FROM decisions WHERE manifest = ?) d ON d.image_id = i.id) AS new,
+       count(*) AS gone, count(*) FILTER (d.selected) AS gone_selected
+FROM decisions d ANTI JOIN images i ON i.id = d.image_id WHERE d.manifest = ?
+"""
+# Scores are floats of exponentials, which another processor may round another way.
+_DIFFERENCES = """
+WITH pairs AS (
+    SELECT s.image_id IS NULL OR d.image_id IS NULL AS alone,
+           s.selected AS s1, d.selected AS d1, s."rank" AS s2, d."rank" AS d2,
+           s.pseudo_label AS s3, d.pseudo_label AS d3, s.weight AS s4, d.weight AS d4,
+           s.reason AS s5, d.reason AS d5, s.score AS s6, d.score AS d6
+    FROM read_parquet({stored}) s FULL JOIN read_parquet({derived}) d USING (image_id)
+)
+SELECT count(*) FILTER (alone) AS "presence",
+       count(*) FILTER (s1 <> d1) AS "selection",
+       count(*) FILTER (NOT alone AND s2 IS DISTINCT FROM d2) AS "rank",
+       count(*) FILTER (s3 <> d3) AS "pseudo-label", count(*) FILTER (s4 <> d4) AS "weight",
+       count(*) FILTER (s5 <> d5) AS "reason",
+       count(*) FILTER (abs(s6 - d6) > 1e-5 * greatest(1, abs(s6))) AS "score"
+FROM pairs
+"""
