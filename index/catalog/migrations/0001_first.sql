@@ -1,3 +1,7 @@
+COMMENT ON TABLE kdcurate_schema IS 'which migrations this catalog has had; the largest version is the schema''s';
+COMMENT ON COLUMN kdcurate_schema.version IS 'number of the migration';
+COMMENT ON COLUMN kdcurate_schema.applied_at IS 'when it was applied';
+
 -- No primary key: DuckDB holds its index in memory, 45 bytes an image. Who inserts looks first.
 CREATE TABLE images (
     id BIGINT NOT NULL, sha256 BLOB NOT NULL, bytes BIGINT NOT NULL, format VARCHAR NOT NULL,
