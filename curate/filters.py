@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from curate.predicate import count_matching, matching
+from curate.query import sandbox
 from index.catalog import Catalog, literal
 from index.errors import UsageError
 
@@ -22,6 +24,7 @@ class Filters:
     max_aspect: float | None = None
     max_pixels: int | None = None
     max_copies: int | None = None
+    where: str | None = None
 
     def check(self) -> None:
         """Check that every filter leaves something that an image can be.
@@ -45,16 +48,43 @@ class Filters:
         """Tell whether there is a filter at all."""
         return any(value is not None for value in vars(self).values())
 
+    def count_matching(self, catalog: Catalog) -> int | None:
+        """Evaluate `where` on the whole catalog; None where it was not given.
+
+        Raises:
+            UsageError: see `curate.predicate.matching`, or a value of an image does not fit it.
+        """
+        if self.where is None:
+            return None
+        with sandbox(catalog) as connection:
+            return count_matching(connection, self.where)
+
     def write_parquet(self, catalog: Catalog, path: Path) -> None:
-        """Write the filtered images of the catalog: image_id, and the reason as `filter`."""
-        limits = {name: _number(value) for name, value in vars(self).items()}
-        with catalog.read() as connection:
-            query = _FILTERED.format(**limits)
+        """Write the filtered images of the catalog: image_id, and the reason as `filter`.
+
+        Raises:
+            UsageError: as `count_matching`.
+        """
+        limits = {name: _number(getattr(self, name)) for name in _LIMITS}
+        with sandbox(catalog, path) as connection:
+            unwanted = _NONE
+            if self.where is not None:
+                unwanted = _UNWANTED.format(matching=matching(connection, self.where))
+            query = _FILTERED.format(**limits, unwanted=unwanted)
             connection.execute(f"COPY ({query}) TO {literal(path)} (FORMAT parquet)")
 
 
 def _number(value: float | None) -> str:
     return "NULL" if value is None else str(value)
+
+
+_LIMITS = ("min_size", "max_aspect", "max_pixels", "max_copies")
+_NONE = "SELECT NULL::BIGINT AS image_id, true AS unwanted WHERE false"
+# What a predicate says NULL of, it is not true of.
+_UNWANTED = """
+    SELECT i.id AS image_id, true AS unwanted FROM images i ANTI JOIN ({matching}) m
+    ON m.image_id = i.id
+"""
 
 
 # A comparison with NULL is no reason: a filter that was not given rules nothing out. Locations are
@@ -71,14 +101,15 @@ WITH limits AS (
     SELECT id AS image_id, least(width, height) AS shorter, width::BIGINT * height AS pixels,
            greatest(width, height) / least(width, height) AS aspect
     FROM images
-), judged AS (
+), unwanted AS ({unwanted}), judged AS (
     SELECT image_id, CASE
         WHEN places IS NOT NULL THEN printf('placeholder: found at %d places', places)
         WHEN shorter < min_size THEN printf('filtered: shorter side %d < %d', shorter, min_size)
         WHEN aspect > max_aspect THEN printf('filtered: aspect %g > %g', aspect, max_aspect)
         WHEN pixels > max_pixels THEN printf('filtered: %d pixels > %d', pixels, max_pixels)
-        END AS filter
-    FROM sizes LEFT JOIN copied USING (image_id) CROSS JOIN limits
+        WHEN unwanted THEN 'filtered: --where' END AS filter
+    FROM sizes LEFT JOIN copied USING (image_id) LEFT JOIN unwanted USING (image_id)
+         CROSS JOIN limits
 )
 SELECT image_id, filter FROM judged WHERE filter IS NOT NULL
 """

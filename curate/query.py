@@ -1,33 +1,81 @@
-"""SQL over the catalog: read-only, and closed to every other file."""
+"""SQL over the catalog: read-only, closed to every other file, bounded in memory, disk and time."""
 
 from __future__ import annotations
 
+import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
-from index.catalog import Catalog, literal
-from index.errors import UsageError, WorkspaceError
+from index.catalog import MEMORY_LIMIT, Catalog, literal
+from index.errors import QueryLimitError, UsageError, WorkspaceError
+
+_ROWS_A_BATCH = 2000
+_READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a query answers: its columns, and its rows in batches that are read once."""
+
+    columns: list[str]
+    batches: Iterator[list[tuple[Any, ...]]]
 
 
 @contextmanager
-def sandbox(catalog: Catalog, output: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+def sandbox(
+    catalog: Catalog, output: Path | None = None, timeout_s: float | None = None
+) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open the catalog read-only, with no access to files but `output`, and no way back.
+
+    What does not fit into memory waits in catalog.duckdb.tmp, in at most half of the free disk.
 
     Raises:
         UsageError: DuckDB's message, in one line, for a query that fails.
+        QueryLimitError: it takes more memory or disk than it may, or longer than `timeout_s`.
     """
+    spill = shutil.disk_usage(catalog.workspace).free // 2 if catalog.exists() else 0
     with catalog.read() as connection:
         if output is not None:
             connection.execute(f"SET allowed_paths = [{literal(output.absolute())}]")
+        connection.execute(f"SET max_temp_directory_size = '{spill} bytes'")
+        connection.execute("SET TimeZone = 'UTC'")  # the same text on every machine
+        # Or the name of a variable of this program would be a table.
+        connection.execute("SET python_enable_replacements = false")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
         try:
-            yield connection
+            with _stopped_after(connection, timeout_s):
+                yield connection
+        except duckdb.InterruptException as error:
+            raise QueryLimitError(
+                f"SQL: stopped after {timeout_s:g} s: give --timeout more, or ask for less"
+            ) from error
+        except duckdb.OutOfMemoryException as error:
+            limit = f"{MEMORY_LIMIT} of memory"
+            if "max_temp_directory_size" in str(error):
+                limit = f"half of the free disk, {spill / 1e9:.1f} GB, beside its memory"
+            raise QueryLimitError(
+                f"SQL: the query needs more than {limit}: aggregate, filter, or name fewer columns"
+            ) from error
         except duckdb.Error as error:
             raise UsageError("SQL: " + " ".join(str(error).split())) from error
+
+
+def run_query(connection: duckdb.DuckDBPyConnection, text: str) -> Result:
+    """Run one query; its rows are computed as they are asked for.
+
+    Raises:
+        UsageError: it is not exactly one statement that reads.
+    """
+    cursor: Any = connection.execute(_one_statement(text))
+    columns = distinct([column[0] for column in cursor.description])
+    return Result(columns, iter(lambda: cursor.fetchmany(_ROWS_A_BATCH), []))
 
 
 def distinct(columns: list[str]) -> list[str]:
@@ -42,19 +90,24 @@ def distinct(columns: list[str]) -> list[str]:
     return found
 
 
-def write_parquet(catalog: Catalog, query: str, output: Path) -> None:
+def write_parquet(
+    catalog: Catalog, query: str, output: Path, timeout_s: float | None = None
+) -> None:
     """Write a query's result to a Parquet file, whole or not at all.
 
     Raises:
-        UsageError: as `sandbox`, or there is no such folder.
+        UsageError: as `sandbox` and `run_query`, there is no such folder, or it is the catalog.
+        QueryLimitError: as `sandbox`.
     """
     if not output.absolute().parent.is_dir():
         raise UsageError(f"cannot write {output}: make its folder first")
+    if output.resolve() == catalog.path.resolve():
+        raise UsageError(f"cannot write {output}: it is the catalog itself")
     partial = output.with_name(f".{output.name}.tmp")
     target = literal(partial.absolute())
     try:
-        with sandbox(catalog, partial) as connection:
-            statement = query.strip().rstrip(";")
+        with sandbox(catalog, partial, timeout_s) as connection:
+            statement = _one_statement(query).strip().rstrip(";")
             connection.execute(f"COPY ({statement}\n) TO {target} (FORMAT parquet)")
         partial.replace(output)
     except OSError as error:
@@ -75,3 +128,39 @@ def schema(catalog: Catalog) -> list[dict[str, str | None]]:
         ).fetchall()
     names = ("relation", "kind", "relation_comment", "column", "type", "comment")
     return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _one_statement(text: str) -> str:
+    """Return the text where it is one statement that only reads."""
+    statements = duckdb.extract_statements(text)
+    if not statements:
+        raise UsageError("SQL: there is no query in it")
+    if len(statements) > 1:
+        raise UsageError(f"SQL: these are {len(statements)} statements: give one query")
+    if statements[0].type not in _READING:
+        kind = statements[0].type.name
+        raise UsageError(f"SQL: this is a statement of kind {kind}: only a SELECT can be run here")
+    return text
+
+
+@contextmanager
+def _stopped_after(connection: duckdb.DuckDBPyConnection, seconds: float | None) -> Iterator[None]:
+    """Interrupt what the connection does after so many seconds; None lets it take its time."""
+    if seconds is None:
+        yield
+        return
+    done = threading.Event()
+
+    def watch() -> None:
+        late = not done.wait(seconds)
+        # Again and again: DuckDB forgets an interruption between two statements.
+        while late and not done.wait(0.05):
+            connection.interrupt()
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()

@@ -49,11 +49,12 @@ class SelectOptions:
     max_aspect: float | None = None
     max_pixels: int | None = None
     max_copies: int | None = None
+    where: str | None = None
 
     @property
     def filters(self) -> Filters:
         """What an image must be like to be eligible."""
-        return Filters(self.min_size, self.max_aspect, self.max_pixels, self.max_copies)
+        return Filters(self.min_size, self.max_aspect, self.max_pixels, self.max_copies, self.where)
 
     def check(self) -> None:
         """Check what does not depend on the pool.

@@ -6,6 +6,7 @@
     ├── DataError                an input file is missing or cannot be read
     ├── WorkspaceError           the catalog or a part is missing, damaged, or of another version
     │   └── CatalogBusyError     another process holds the catalog open
+    ├── QueryLimitError          a query takes more time, memory or disk than it may
     ├── ClusterError             machines that work together failed, or do not see the same files
     ├── NetworkError             an architecture, card, or weight file does not fit
     └── MethodError              a distillation method does not fit a network
@@ -44,6 +45,10 @@ class WorkspaceError(KdcurateError):
 
 class CatalogBusyError(WorkspaceError):
     """Another process holds the catalog open; the message names it."""
+
+
+class QueryLimitError(KdcurateError):
+    """A query that takes more time, memory or disk than it may."""
 
 
 class ClusterError(KdcurateError):

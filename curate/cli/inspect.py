@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-import csv as csv_module
 import sys
 from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from curate.cli.arguments import Json, Workspace
-from curate.cli.output import TerminalProgress, note, print_json, print_pairs, print_table
+from curate.cli.output import (
+    TerminalProgress,
+    note,
+    print_batches,
+    print_csv,
+    print_json,
+    print_json_rows,
+    print_pairs,
+    print_table,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -27,36 +35,31 @@ def sql(
     json: Json = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV on stdout.")] = False,
     parquet: Annotated[Path | None, typer.Option(help="Write the result to this file.")] = None,
+    timeout: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Give up after so long; default: never.")
+    ] = None,
 ) -> None:
     """Query the catalog, read-only; no query can read or write another file.
 
     Example: kdcurate sql -w WS "SELECT reason, count(*) FROM failures GROUP BY ALL"
     """
-    from curate.query import distinct, sandbox, write_parquet
+    from curate.query import run_query, sandbox, write_parquet
     from index.catalog import Catalog
     from index.errors import UsageError
 
     if sum((json, csv, parquet is not None)) > 1:
         raise UsageError("choose one of --json, --csv, --parquet")
+    if timeout is not None and not timeout > 0:
+        raise UsageError(f"--timeout is {timeout:g}: it must be above 0 seconds")
     catalog = Catalog(workspace)
     if parquet is not None:
-        write_parquet(catalog, query, parquet)
+        write_parquet(catalog, query, parquet, timeout)
         note(f"wrote {parquet}")
         return
-    with sandbox(catalog) as connection:
-        cursor: Any = connection.execute(query)
-        if cursor is None or not cursor.description:  # an empty statement gives no cursor
-            raise UsageError("SQL: there is no query in it")
-        columns = distinct([column[0] for column in cursor.description])
-        rows = cursor.fetchall()
-    if json:
-        print_json([dict(zip(columns, row, strict=True)) for row in rows])
-    elif csv:
-        writer = csv_module.writer(sys.stdout)
-        writer.writerow(columns)
-        writer.writerows(rows)
-    else:
-        print_table(columns, rows)
+    with sandbox(catalog, timeout_s=timeout) as connection:
+        found = run_query(connection, query)
+        show = print_json_rows if json else print_csv if csv else print_batches
+        show(found.columns, found.batches)
 
 
 def schema(workspace: Workspace = Path("workspace"), json: Json = False) -> None:

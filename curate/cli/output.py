@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
+from textwrap import indent
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.measure import Measurement
 from rich.progress import (
@@ -74,7 +78,7 @@ def note(message: str) -> None:
 
 def print_json(value: Any) -> None:
     """Print one JSON value on stdout; what JSON has no word for, NaN and infinities, is null."""
-    sys.stdout.write(json.dumps(_plain(value), indent=2, default=str, allow_nan=False) + "\n")
+    sys.stdout.write(_json(value) + "\n")
 
 
 def print_pairs(pairs: dict[str, Any]) -> None:
@@ -86,17 +90,55 @@ def print_pairs(pairs: dict[str, Any]) -> None:
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print a table on stdout; whatever the crawl holds is shown as text."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    numeric = [all(isinstance(row[i], (int, float)) for row in rows) for i in range(len(columns))]
-    for name, right in zip(columns, numeric, strict=True):
-        table.add_column(_text(name), justify="right" if right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(_text(value) for value in row))
-    console = Console()
-    if not console.is_terminal:  # a pipe has no width: wrap nothing
-        unbounded = console.options.update(max_width=sys.maxsize)
-        console = Console(width=max(1, Measurement.get(console, unbounded, table).maximum))
-    console.print(table)
+    print_batches(columns, iter([rows]))
+
+
+def print_batches(columns: Sequence[str], batches: Iterator[Sequence[Sequence[Any]]]) -> None:
+    """Print a table of any length; the first batch says how wide its columns are."""
+    first = next(batches, [])
+    numeric = [all(isinstance(row[i], (int, float)) for row in first) for i in range(len(columns))]
+    widths = [
+        max(map(cell_len, (_cell(name), *(_cell(row[i]) for row in first))))
+        for i, name in enumerate(columns)
+    ]
+    for number, rows in enumerate(chain([first], batches)):
+        console = Console()
+        table = Table(box=None, pad_edge=False, header_style="bold", show_header=number == 0)
+        for name, right, width in zip(columns, numeric, widths, strict=True):
+            table.add_column(
+                _text(name),
+                justify="right" if right else "left",
+                overflow="fold",
+                min_width=None if console.is_terminal else width,
+            )
+        for row in rows:
+            table.add_row(*(_text(value) for value in row))
+        if not console.is_terminal:  # a pipe has no width: wrap nothing
+            unbounded = console.options.update(max_width=sys.maxsize)
+            console = Console(width=max(1, Measurement.get(console, unbounded, table).maximum))
+        console.print(table)
+
+
+def print_csv(columns: Sequence[str], batches: Iterator[Sequence[Sequence[Any]]]) -> None:
+    """Print a result of any length as CSV on stdout."""
+    writer = csv.writer(sys.stdout)
+    writer.writerow(columns)
+    for rows in batches:
+        writer.writerows(rows)
+
+
+def print_json_rows(columns: Sequence[str], batches: Iterator[Sequence[Sequence[Any]]]) -> None:
+    """Print a result of any length on stdout as `print_json` prints a list of objects."""
+    separator = "[\n"
+    for row in chain.from_iterable(batches):
+        text = _json(dict(zip(columns, row, strict=True)))
+        sys.stdout.write(separator + indent(text, "  "))
+        separator = ",\n"
+    sys.stdout.write("[]\n" if separator == "[\n" else "\n]\n")
+
+
+def _json(value: Any) -> str:
+    return json.dumps(_plain(value), indent=2, default=str, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:

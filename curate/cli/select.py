@@ -82,6 +82,15 @@ def select(
             "The view placeholders lists them. Default: none, for a set may repeat on purpose."
         ),
     ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PREDICATE",
+            help="Rule out images for which this SQL expression is not true, over the columns of "
+            'the table images and the metadata and uri of the first place: "width >= 64 AND '
+            "metadata->>'licence' = 'cc0'\". Nothing else in a selection reads metadata.",
+        ),
+    ] = None,
     seed: Seed = 0,
     workers: Workers = None,
     device: Device = "auto",
@@ -111,11 +120,15 @@ def select(
         max_aspect=max_aspect,
         max_pixels=max_pixels,
         max_copies=max_copies,
+        where=where,
     )
     options.check()
     catalog = Catalog(workspace)
+    matching = options.filters.count_matching(catalog)
     if dry_run:
         plan = _plan(catalog, teacher, student) | {"options": options.as_json()}
+        if matching is not None:
+            plan["images_that_match_where"] = matching
         (print_json if json else print_pairs)(plan)
         return
     progress = TerminalProgress()
