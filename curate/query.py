@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +55,8 @@ def sandbox(
             with _stopped_after(connection, timeout_s):
                 yield connection
         except duckdb.InterruptException as error:
+            if timeout_s is None:
+                raise QueryLimitError("SQL: interrupted") from error
             raise QueryLimitError(
                 f"SQL: stopped after {timeout_s:g} s: give --timeout more, or ask for less"
             ) from error
@@ -145,22 +149,42 @@ def _one_statement(text: str) -> str:
 
 @contextmanager
 def _stopped_after(connection: duckdb.DuckDBPyConnection, seconds: float | None) -> Iterator[None]:
-    """Interrupt what the connection does after so many seconds; None lets it take its time."""
-    if seconds is None:
-        yield
-        return
+    """Interrupt what the connection does after so many seconds, or when a signal comes.
+
+    None lets it take its time. Python's own handler of Ctrl-C waits until DuckDB returns, and that
+    may be for ever: the byte that the signal writes does not.
+    """
+    ours, signals = socket.socketpair()
     done = threading.Event()
 
     def watch() -> None:
-        late = not done.wait(seconds)
+        ours.settimeout(seconds)
+        with suppress(TimeoutError):
+            ours.recv(1)
         # Again and again: DuckDB forgets an interruption between two statements.
-        while late and not done.wait(0.05):
+        while not done.wait(0.05):
             connection.interrupt()
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     try:
-        yield
+        with _signals_written_to(signals):
+            yield
     finally:
         done.set()
+        signals.close()
         watcher.join()
+        ours.close()
+
+
+@contextmanager
+def _signals_written_to(writer: socket.socket) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # only that one has signals
+        yield
+        return
+    writer.setblocking(False)
+    before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import duckdb
@@ -149,3 +152,25 @@ def test_the_schema_names_every_table_and_view_with_a_comment(scored: Pool) -> N
     assert views == {name for name, kind in found if kind == "view"}
     assert all(found.values())
     assert {"reason", "rank"} <= {row["column"] for row in rows if row["relation"] == "decisions"}
+
+
+def test_ctrl_c_in_the_middle_of_a_query_is_an_interruption(pool: Pool) -> None:
+    """Where another thread of DuckDB's has the only task, the main one waits and hears nothing."""
+    command = [Path(sys.executable).with_name("kdcurate"), "sql", "-w", pool.catalog.workspace]
+    endless = "SELECT max(a.range * b.range) FROM range(100000) a, range(20000000) b"
+    with subprocess.Popen([*command, endless], stderr=subprocess.PIPE, text=True) as process:
+        try:
+            while processor_seconds(process.pid) < 4:  # far more than it takes to start
+                assert process.poll() is None
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 130
+    assert said == "interrupted: the same command run again goes on from here\n"
+
+
+def processor_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -53,12 +53,13 @@ def test_build_select_and_explain_in_json(
     found = parsed(built.out)
     assert (found.pop("index"), found.pop("recall_at_10")) == ("IDMap2,Flat", 1.0)
     assert found.pop("index_reason").startswith("exact search")
-    assert min(found.pop("index_mb"), found.pop("query_ms")) > 0
+    assert min(found.pop(name) for name in ("index_mb", "query_ms", "images_per_s")) > 0
     assert found == {
         "images": IMAGES,
         "new": IMAGES,
         "duplicates": COPIES,
         "failed": BROKEN,
+        "transient": 0,
         "vectors": IMAGES,
     }
     again = parsed(kdcurate("build-index", crawl, "-w", ws, *QUIET, "--json").out)
