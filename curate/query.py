@@ -157,7 +157,7 @@ def _stopped_after(connection: duckdb.DuckDBPyConnection, seconds: float | None)
         while late and not done.wait(0.05):
             connection.interrupt()
 
-    watcher = threading.Thread(target=watch, daemon=True)
+    watcher = threading.Thread(target=watch, name="sql timeout", daemon=True)
     watcher.start()
     try:
         yield
