@@ -82,7 +82,7 @@ WRITES = [
     "SELECT 1; SELECT 2",
     "SELECT 1; DROP TABLE images",
     "",
-    "-- nothing",
+    "/* nothing */",
     "\0",
     "SELEC 1",
     "SELECT (",
