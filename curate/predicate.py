@@ -51,7 +51,7 @@ def count_matching(connection: duckdb.DuckDBPyConnection, predicate: str) -> int
     try:
         row = one(connection, f"SELECT count(*) FROM ({query})")
     except (duckdb.DataError, duckdb.ProgrammingError) as error:
-        why = str(error).split("LINE 1:")[0]
+        why = re.split(r"LINE \d+:", str(error))[0]  # of a text that the user has not written
         raise UsageError(f"--where {predicate!r}: {' '.join(why.split())}") from error
     return int(row[0]) if row else 0
 

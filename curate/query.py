@@ -165,7 +165,7 @@ def _stopped_after(connection: duckdb.DuckDBPyConnection, seconds: float | None)
         while not done.wait(0.05):
             connection.interrupt()
 
-    watcher = threading.Thread(target=watch, daemon=True)
+    watcher = threading.Thread(target=watch, name="sql timeout", daemon=True)
     watcher.start()
     try:
         with _signals_written_to(signals):
