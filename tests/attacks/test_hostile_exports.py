@@ -41,6 +41,7 @@ CAPTION = "'); DROP TABLE decisions; --\n\0\"<script>,../../x\x1b[31m"
 def add(shard: tarfile.TarFile, name: str, data: bytes) -> None:
     header = tarfile.TarInfo(name)
     header.size = len(data)
+    header.pax_headers = {"path": name}  # an old header would end at a NUL
     shard.addfile(header, io.BytesIO(data))
 
 
