@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from distill.moments import MomentTaps, bn_shift
+from distill.moments import MomentTaps, bn_shift, spatial_moments
 from distill.networks import load_network, normalise
 from index.errors import NetworkError
 
@@ -24,7 +24,7 @@ def test_shift_by_hand() -> None:
     # Channel 0: mean 3, deviation 1. Channel 1: mean 0, deviation 2.
     maps = torch.tensor([[[[2.0, 4.0]], [[-2.0, 2.0]]]])
     expected = ((2 / 2 + np.log(2)) + (0 + np.log(2))) / 2
-    assert bn_shift(maps, layer).tolist() == pytest.approx([expected])
+    assert bn_shift(spatial_moments(maps), layer).tolist() == pytest.approx([expected])
 
 
 def test_every_layer_against_numpy() -> None:
@@ -32,7 +32,7 @@ def test_every_layer_against_numpy() -> None:
     images = noise(5, 3, 8, 8)
     with MomentTaps(net) as taps, torch.no_grad():
         net(images)
-        found = taps.shift()
+        found = taps.shifts()["bn_shift"]
     layer = net.module.get_submodule("bn")
     assert isinstance(layer, nn.BatchNorm2d)
     assert layer.running_mean is not None and layer.running_var is not None
@@ -50,9 +50,9 @@ def test_an_images_shift_does_not_depend_on_its_batch() -> None:
     images = noise(4, 3, 8, 8)
     with MomentTaps(net) as taps, torch.no_grad():
         net(images)
-        together = taps.shift()
+        together = taps.shifts()["bn_shift"]
         net(images[2:3])
-        alone = taps.shift()
+        alone = taps.shifts()["bn_shift"]
     torch.testing.assert_close(together[2:3], alone)
 
 
@@ -60,7 +60,7 @@ def test_a_flat_image_has_a_finite_shift() -> None:
     net = tiny()
     with MomentTaps(net) as taps, torch.no_grad():
         net(torch.zeros(1, 3, 8, 8))
-        assert bool(taps.shift().isfinite().all())
+        assert bool(taps.shifts()["bn_shift"].isfinite().all())
 
 
 def test_the_hooks_go_with_the_context() -> None:
@@ -86,5 +86,5 @@ def test_noise_is_further_from_a_real_teachers_data_than_its_own(data_dir: Path)
     for images in (own, strange):
         with MomentTaps(teacher) as taps, torch.no_grad():
             teacher(normalise(images, teacher.card.input))
-            means.append(float(taps.shift().mean()))
+            means.append(float(taps.shifts()["bn_shift"].mean()))
     assert means[0] * 1.5 < means[1]

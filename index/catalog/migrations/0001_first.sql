@@ -30,7 +30,7 @@ COMMENT ON TABLE partitions IS 'slices of sources that are done for an embedder;
 CREATE TABLE parts (
     store VARCHAR NOT NULL, part INTEGER NOT NULL, rows BIGINT NOT NULL, width INTEGER NOT NULL,
     bytes BIGINT NOT NULL, sha256 VARCHAR NOT NULL);
-COMMENT ON TABLE parts IS 'append-only array files: vectors/EMBEDDER, logits/MODEL, moments/MODEL';
+COMMENT ON TABLE parts IS 'append-only array files: vectors/EMBEDDER, logits/MODEL, shifts/MODEL/ESTIMATOR';
 COMMENT ON COLUMN parts.sha256 IS 'SHA-256 of the part file';
 
 CREATE TABLE vectors (image_id BIGINT NOT NULL, embedder VARCHAR NOT NULL, part INTEGER NOT NULL, "row" INTEGER NOT NULL);
@@ -67,6 +67,8 @@ COMMENT ON COLUMN scores.confidence IS 'largest softmax probability, computed fr
 
 CREATE TABLE shifts (image_id BIGINT NOT NULL, model VARCHAR NOT NULL, estimator VARCHAR NOT NULL, value FLOAT NOT NULL);
 COMMENT ON TABLE shifts IS 'estimates of how far an image is from the teacher''s own training data';
+COMMENT ON COLUMN shifts.estimator IS 'bn_shift, bn_kl, null_space, classifier_angle; a network has those that fit its layers';
+COMMENT ON COLUMN shifts.value IS 'larger is further; of classifier_angle, a cosine, larger is nearer';
 
 CREATE TABLE duplicates (
     kind VARCHAR NOT NULL, embedder VARCHAR, bound DOUBLE NOT NULL, image_id BIGINT NOT NULL, group_id BIGINT NOT NULL);
