@@ -97,6 +97,15 @@ def top_label(logits: Floats) -> Labels:
     return labels
 
 
+def log_sum_exp(logits: Floats) -> Floats:
+    """Return log sum_k exp(z_k), (n,), whatever the size of the logits (n, K)."""
+    most = logits.max(axis=1)
+    above = np.where(np.isfinite(most), most, np.float32(0))
+    with np.errstate(divide="ignore"):  # of nothing but -inf the sum is 0
+        total: Floats = above + np.log(np.exp(logits - above[:, None]).sum(axis=1))
+    return total
+
+
 def check_scored(strategy: str, ids: NDArray[np.int64], scored: Scored, classes: int) -> None:
     """Check what a strategy made of a batch, before any of it is ranked.
 

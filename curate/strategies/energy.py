@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from curate.strategies.base import Batch, Scored, Unthresholded, top_label
+from curate.strategies.base import Batch, Scored, Unthresholded, log_sum_exp, top_label
 
 
 class Energy(Unthresholded):
@@ -18,7 +16,5 @@ class Energy(Unthresholded):
     name = "energy"
 
     def score(self, batch: Batch) -> Scored:
-        """Sum the exponentials above the largest logit, which cannot overflow."""
-        most = batch.teacher.max(axis=1)
-        rest = np.exp(batch.teacher - most[:, None]).sum(axis=1)
-        return Scored(most + np.log(rest), top_label(batch.teacher))
+        """Sum the exponentials."""
+        return Scored(log_sum_exp(batch.teacher), top_label(batch.teacher))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from curate.strategies.base import Batch, Scored, Unthresholded, top_label
+from curate.strategies.base import Batch, Scored, Unthresholded, log_sum_exp, top_label
 
 _GAMMA = 0.1
 _MOST_CLASSES = 100
@@ -24,15 +24,16 @@ class Gen(Unthresholded):
     def score(self, batch: Batch) -> Scored:
         """Sum over the largest probabilities."""
         label = batch.teacher.argmax(axis=1)[:, None]
-        odds = np.exp(batch.teacher - np.take_along_axis(batch.teacher, label, axis=1))
-        total = odds.sum(axis=1, keepdims=True)
-        others = total - odds
-        # Of a sure image the difference would be rounding: what the largest leaves is a sum.
-        beside = odds.copy()
-        np.put_along_axis(beside, label, 0, axis=1)
-        np.put_along_axis(others, label, beside.sum(axis=1, keepdims=True), axis=1)
-        terms = (odds / total * (others / total)) ** np.float32(_GAMMA)
-        if odds.shape[1] > _MOST_CLASSES:
-            most = np.argpartition(odds, -_MOST_CLASSES, axis=1)[:, -_MOST_CLASSES:]
+        logits = batch.teacher - np.take_along_axis(batch.teacher, label, axis=1)
+        others = logits.copy()
+        np.put_along_axis(others, label, -np.inf, axis=1)
+        whole = log_sum_exp(logits)
+        log_p = logits - whole[:, None]
+        # 1 - p of a sure image would be rounding, and its g-th power not small: take the others'.
+        log_rest = np.log1p(-np.minimum(np.exp(log_p), np.float32(0.5)))
+        np.put_along_axis(log_rest, label, (log_sum_exp(others) - whole)[:, None], axis=1)
+        terms = np.exp(np.float32(_GAMMA) * (log_p + log_rest))
+        if logits.shape[1] > _MOST_CLASSES:
+            most = np.argpartition(logits, -_MOST_CLASSES, axis=1)[:, -_MOST_CLASSES:]
             terms = np.take_along_axis(terms, most, axis=1)
         return Scored(-terms.sum(axis=1), top_label(batch.teacher))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from distill.moments import MomentTaps, bn_shift, spatial_moments
+from distill.moments import MomentTaps, bn_kl, bn_shift, spatial_moments
 from distill.networks import load_network, normalise
 from index.errors import NetworkError
 
@@ -88,3 +88,16 @@ def test_noise_is_further_from_a_real_teachers_data_than_its_own(data_dir: Path)
             teacher(normalise(images, teacher.card.input))
             means.append(float(taps.shifts()["bn_shift"].mean()))
     assert means[0] * 1.5 < means[1]
+
+
+def test_divergence_is_that_of_torchs_normal_distributions() -> None:
+    layer = nn.BatchNorm2d(6)
+    layer.running_mean, layer.running_var = noise(6), noise(6, seed=1).square() + 0.1
+    maps = 2 * noise(5, 6, 4, 3, seed=2).double() + 0.5
+    scale = (maps.var((2, 3), correction=0) + layer.eps).sqrt()
+    own = torch.distributions.Normal(maps.mean((2, 3)), scale)
+    expected_scale = (layer.running_var.double() + layer.eps).sqrt()
+    running = torch.distributions.Normal(layer.running_mean.double(), expected_scale)
+    expected = torch.distributions.kl_divergence(own, running).mean(1)
+    found = bn_kl(spatial_moments(maps), layer)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-6)
