@@ -111,9 +111,10 @@ def check_scored(strategy: str, ids: NDArray[np.int64], scored: Scored, classes:
 
     Raises:
         UsageError: a score that is NaN or infinite, a pseudo-label that is no class, or another
-            number of either than of images; the message names strategy and image.
+            number of these or of a component than of images; it names strategy and image.
     """
     shapes = {"scores": scored.score.shape, "pseudo-labels": scored.pseudo_label.shape}
+    shapes |= {name: values.shape for name, values in scored.components.items()}
     for what, shape in shapes.items():
         if shape != ids.shape:
             raise UsageError(f"{strategy} gives {what} {shape} for {len(ids)} images")

@@ -36,3 +36,5 @@ def test_another_number_of_scores_than_images_is_refused() -> None:
         check_scored("mine", IDS, Scored(FINE[:2], LABELS), classes=2)
     with pytest.raises(UsageError, match=r"mine gives pseudo-labels \(1,\) for 3 images"):
         check_scored("mine", IDS, Scored(FINE, LABELS[:1]), classes=2)
+    with pytest.raises(UsageError, match=r"mine gives side \(2,\) for 3 images"):
+        check_scored("mine", IDS, Scored(FINE, LABELS, {"side": FINE[:2]}), classes=2)
