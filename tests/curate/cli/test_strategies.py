@@ -97,7 +97,7 @@ def test_an_estimate_that_the_teacher_does_not_have_is_refused(
     catalog = Catalog(workspace)
     score_pool(catalog, colour_scorer(moments=False), workers=0)
     update_shifts(catalog, "colour")
-    without = replace(pool, teacher="colour", classes=3)
+    without = replace(pool, teacher="colour", student=None, classes=3)
     with pytest.raises(UsageError, match=message):
         select(without, None, options)
     assert select(without, None, SelectOptions("classifier_angle", budget=5)).selected == 5
