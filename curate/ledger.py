@@ -45,7 +45,7 @@ class Ledger:
         facts = {"image_id": ids, "pseudo_label": scored.pseudo_label, "score": scored.score}
         values = {f"c{i}": column for i, column in enumerate(components.values())}
         self._connection.register("batch", facts | values)
-        pairs = ", ".join(f"'{name}': c{i}" for i, name in enumerate(components))
+        pairs = ", ".join(f"{literal(name)}: c{i}" for i, name in enumerate(components))
         self._connection.execute(
             f"INSERT INTO pool SELECT image_id, pseudo_label, score, MAP {{{pairs}}} FROM batch"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -9,16 +10,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from curate.pool import Pool
 from curate.scoring import Scorer, score_pool
-from curate.selection import Pool
-from curate.shift import update_bn_shift
+from curate.shift import update_shifts
 from distill.moments import MomentTaps
 from distill.networks import Network, load_network, map_batches, register
+from distill.rowspace import RowSpace
 from index.catalog import Catalog
 from index.decoding import Pixels
 from index.duplicates import first_embedder
 from index.errors import NetworkError, UsageError
-from index.parts import half
+from index.parts import Rows, half
 from index.progress import Progress
 
 
@@ -70,29 +72,35 @@ def score(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Score what a loaded network has not scored yet, and bring its bn_shift up to date."""
+    """Score what a loaded network has not scored yet, and bring its shift estimates up to date."""
     register(catalog, network.key, network.card)
     score_pool(catalog, make_scorer(network, device), workers=workers, progress=progress)
-    update_bn_shift(catalog, network.key)
+    update_shifts(catalog, network.key)
 
 
 def make_scorer(network: Network, device: str = "cpu") -> Scorer:
-    """Wrap a network for `score_pool`: logits, and raw BatchNorm shift where it has BatchNorm."""
+    """Wrap a network for `score_pool`: its logits, and the raw shifts that fit its layers."""
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     try:
         taps: MomentTaps | None = MomentTaps(network)
     except NetworkError:
         taps = None
+    rowspace = RowSpace(network.classifier.weight)
 
-    def forward(pixels: Pixels) -> tuple[NDArray[np.float16], NDArray[np.float16] | None]:
+    def forward(pixels: Pixels) -> tuple[Rows, Mapping[str, Rows]]:
         with taps or nullcontext():
             rows = map_batches(one_batch, pixels, network.card.input, device)
         logits, shifts = zip(*rows, strict=True)
-        return np.concatenate(logits), np.concatenate(shifts) if taps else None
+        names = shifts[0]
+        return np.concatenate(logits), {
+            name: np.concatenate([one[name] for one in shifts]) for name in names
+        }
 
-    def one_batch(images: torch.Tensor) -> tuple[NDArray[np.float16], NDArray[np.float16] | None]:
-        logits = half(_array(network(images)))
-        return logits, half(_array(taps.shift())) if taps else None
+    def one_batch(images: torch.Tensor) -> tuple[Rows, dict[str, Rows]]:
+        outputs = network.outputs(images)
+        raw = rowspace.estimates(outputs.penultimate) | (taps.shifts() if taps else {})
+        logits = half(_array(outputs.logits))
+        return logits, {name: half(_array(values)) for name, values in raw.items()}
 
     return Scorer(network.key, network.card.input.view(), forward)
 

@@ -1,8 +1,8 @@
-"""One pass of a network over the images it has not scored yet: logits and BatchNorm moments."""
+"""One pass of a network over the images it has not scored yet: logits and raw shifts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from index.catalog import Catalog, insert, literal, one
 from index.decoding import Pixels, View
 from index.files import locked, remove_leftovers
-from index.parts import next_number, record_part, write_part
+from index.parts import Ids, Rows, next_number, record_part, write_part
 from index.progress import Progress, Silent
 from index.reading import read_images
 
@@ -24,13 +24,13 @@ UNSCORED = "SELECT id FROM images WHERE id NOT IN (SELECT image_id FROM scores W
 class Scorer:
     """A network as scoring sees it.
 
-    `forward` maps (n, size, size, 3) uint8 pixels to float16 logits (n, K) and raw per-layer
-    shift (n, L), or None for a network without BatchNorm.
+    `forward` maps (n, size, size, 3) uint8 pixels to float16 logits (n, K) and, by estimate, the
+    raw shifts (n, L) of those that the network has; see `curate.shift`.
     """
 
     key: str
     view: View
-    forward: Callable[[Pixels], tuple[NDArray[np.float16], NDArray[np.float16] | None]]
+    forward: Callable[[Pixels], tuple[Rows, Mapping[str, Rows]]]
 
 
 def unscored_count(catalog: Catalog, model: str) -> int:
@@ -60,8 +60,9 @@ def score_pool(
         missing = unscored_count(catalog, scorer.key)
         if missing == 0:
             return 0
-        for kind in ("logits", "moments"):
-            remove_leftovers(catalog.workspace / kind / scorer.key)
+        shifts = catalog.workspace / "shifts" / scorer.key
+        for folder in (catalog.workspace / "logits" / scorer.key, *shifts.glob("*")):
+            remove_leftovers(folder)
         store = _Store(catalog, scorer.key, rows_a_part)
         only = UNSCORED.format(literal(scorer.key))
         with (progress or Silent()).step(f"Scoring {scorer.key}", missing, "images") as advance:
@@ -72,6 +73,11 @@ def score_pool(
     return missing
 
 
+def shift_store(model: str, estimator: str) -> str:
+    """Name the store of an estimate's raw values."""
+    return f"shifts/{model}/{estimator}"
+
+
 class _Store:
     """Collects rows to parts and commits them."""
 
@@ -79,35 +85,29 @@ class _Store:
         self._catalog = catalog
         self._model = model
         self._rows_a_part = rows_a_part
-        self._ids: list[NDArray[np.int64]] = []
-        self._logits: list[NDArray[np.float16]] = []
-        self._moments: list[NDArray[np.float16]] = []
+        self._ids: list[Ids] = []
+        self._rows: dict[str, list[Rows]] = {}
 
-    def add(
-        self,
-        ids: NDArray[np.int64],
-        logits: NDArray[np.float16],
-        moments: NDArray[np.float16] | None,
-    ) -> None:
+    def add(self, ids: Ids, logits: Rows, shifts: Mapping[str, Rows]) -> None:
         self._ids.append(ids)
-        self._logits.append(logits)
-        if moments is not None:
-            self._moments.append(moments)
+        stores = {f"logits/{self._model}": logits}
+        stores |= {shift_store(self._model, name): raw for name, raw in shifts.items()}
+        for store, rows in stores.items():
+            self._rows.setdefault(store, []).append(rows)
         if sum(map(len, self._ids)) >= self._rows_a_part:
             self.flush()
 
     def flush(self) -> None:
         if not self._ids:
             return
-        ids, logits = np.concatenate(self._ids), np.concatenate(self._logits)
-        workspace: Path = self._catalog.workspace
+        logits = f"logits/{self._model}"
+        ids = np.concatenate(self._ids)
+        rows = {store: np.concatenate(batches) for store, batches in self._rows.items()}
         with self._catalog.read() as connection:
-            number = next_number(connection, f"logits/{self._model}")
-        parts = [write_part(workspace, f"logits/{self._model}", number, ids, logits)]
-        if self._moments:
-            moments = np.concatenate(self._moments)
-            parts.append(write_part(workspace, f"moments/{self._model}", number, ids, moments))
-        label, confidence = _prediction(logits)
+            number = next_number(connection, logits)
+        workspace: Path = self._catalog.workspace
+        parts = [write_part(workspace, store, number, ids, rows[store]) for store in rows]
+        label, confidence = _prediction(rows[logits])
         scores = {
             "image_id": ids,
             "model": self._model,
@@ -120,10 +120,10 @@ class _Store:
             for part in parts:
                 record_part(connection, part)
             insert(connection, "scores", scores)
-        self._ids, self._logits, self._moments = [], [], []
+        self._ids, self._rows = [], {}
 
 
-def _prediction(logits: NDArray[np.float16]) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
+def _prediction(logits: Rows) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
     values = logits.astype(np.float32)
     shifted = np.exp(values - values.max(axis=1, keepdims=True))
     return values.argmax(axis=1).astype(np.int16), 1.0 / shifted.sum(axis=1)

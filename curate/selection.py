@@ -10,12 +10,11 @@ import numpy as np
 
 from curate.filters import Filters
 from curate.ledger import Ledger
-from curate.logits import Logits, StoredLogits
 from curate.manifest import Manifest, commit_manifest, content_hash
+from curate.pool import Pool
 from curate.quotas import BALANCES
-from curate.shift import BN_SHIFT
-from curate.strategies import Batch, Scored, Settings, Strategy, make_strategy
-from curate.strategies.base import Floats, softmax
+from curate.signals import check_needs
+from curate.strategies import Rank, Scored, Settings, Strategy, check_scored, make_strategy
 from index import __version__
 from index.catalog import Catalog, literal
 from index.duplicates import (
@@ -28,7 +27,6 @@ from index.duplicates import (
 )
 from index.errors import NothingSelectedError, UsageError
 from index.files import scratch
-from index.parts import Ids
 from index.progress import Progress, Silent
 
 
@@ -37,6 +35,7 @@ class SelectOptions:
     """What a selection is made with; stored in the manifest as its options."""
 
     strategy: str
+    rank: str | None = None
     budget: int | None = None
     balance: str | None = None
     per_class: int | None = None
@@ -62,7 +61,7 @@ class SelectOptions:
         Raises:
             UsageError: a value that makes no sense; the message names the option.
         """
-        make_strategy(self.strategy, Settings(self.seed, self.alpha))
+        self.make_strategy()
         for name in ("budget", "per_class"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -78,6 +77,19 @@ class SelectOptions:
             check_bits(self.perceptual, "--perceptual")
         self.filters.check()
 
+    def make_strategy(self) -> Strategy:
+        """Make the strategy: `rank` of its expression, every other of its name.
+
+        Raises:
+            UsageError: see `curate.strategies.make_strategy`, or only one half of a rank is given.
+        """
+        settings = Settings(self.seed, self.alpha)
+        if (self.rank is not None) != (self.strategy == Rank.name):
+            raise UsageError("--rank EXPRESSION is a strategy of its own: leave --strategy out")
+        if self.rank is not None:
+            return Rank(self.rank, settings)
+        return make_strategy(self.strategy, settings)
+
     def as_json(self) -> dict[str, Any]:
         """Return the options that were given, for the manifest's row; an alpha of 0 is one."""
         return {
@@ -85,26 +97,6 @@ class SelectOptions:
             for name, value in vars(self).items()
             if value is not None and value is not False
         }
-
-
-@dataclass(frozen=True)
-class Pool:
-    """What a selection reads: the pool as teacher, student, and embedder see it.
-
-    `student_logits` overrides the stored logits of `student`: a round's student is scored in
-    memory. `only` (ascending ids) leaves out what else is in the workspace, `decided_by` what a
-    manifest did not decide. Nothing that came with the crawl is here, so no selection can read it.
-    """
-
-    catalog: Catalog
-    teacher: str
-    classes: int
-    preprocessing: dict[str, Any]
-    student: str | None = None
-    student_logits: Logits | None = None
-    embedder: str | None = None
-    only: Ids | None = None
-    decided_by: str | None = None
 
 
 def select(
@@ -143,7 +135,7 @@ def decide(
         NothingSelectedError: no image is eligible.
     """
     options.check()
-    strategy = make_strategy(options.strategy, Settings(options.seed, options.alpha))
+    strategy = options.make_strategy()
     if options.budget is not None:  # without one there is nothing to share
         options = replace(options, balance=options.balance or strategy.default_balance)
     _check(pool, strategy, options)
@@ -185,9 +177,9 @@ def decide(
 
 def _check(pool: Pool, strategy: Strategy, options: SelectOptions) -> None:
     if strategy.needs_student and pool.student is None:
-        raise UsageError(
-            f"{options.strategy} needs a student here: give --student CARD, or --alpha 1"
-        )
+        otherwise = ", or --alpha 1" if hasattr(strategy, "alpha") else ""
+        raise UsageError(f"{options.strategy} needs a student: give --student CARD{otherwise}")
+    check_needs(pool.catalog, pool.teacher, options.strategy, strategy.needs)
     if options.reverse and strategy.thresholds(np.ones(pool.classes, np.int64)) is not None:
         raise UsageError(f"--reverse makes no sense with {options.strategy}: it has thresholds")
     if options.near_duplicates is not None and pool.embedder is None:
@@ -197,18 +189,13 @@ def _check(pool: Pool, strategy: Strategy, options: SelectOptions) -> None:
 def _fill(
     ledger: Ledger, pool: Pool, strategy: Strategy, options: SelectOptions, progress: Progress
 ) -> None:
-    student = pool.student_logits
-    if student is None and pool.student is not None:
-        student = StoredLogits(pool.catalog, pool.student)
-    for ids, teacher in StoredLogits(pool.catalog, pool.teacher).batches():
-        if pool.only is not None:
-            here = np.isin(ids, pool.only)
-            ids, teacher = ids[here], teacher[here]
-        batch = Batch(ids, teacher, student.gather(ids) if student else None)
+    for batch, components in pool.batches(strategy.needs):
         scored = strategy.score(batch)
+        check_scored(options.strategy, batch.ids, scored, pool.classes)
+        components |= scored.components
         if options.reverse:
-            scored = Scored(-scored.score, scored.pseudo_label, scored.components)
-        ledger.add(ids, scored, scored.components | _components(pool, batch))
+            scored = Scored(-scored.score, scored.pseudo_label)
+        ledger.add(batch.ids, scored, components)
     if options.filters.any:
         filtered = ledger.scratch / "filtered.parquet"
         options.filters.write_parquet(pool.catalog, filtered)
@@ -235,43 +222,3 @@ def _groups(pool: Pool, options: SelectOptions, progress: Progress) -> Groups:
     if options.perceptual is not None:
         found.append(find_by_hash(pool.catalog, options.perceptual, progress))
     return merge_groups(*found)
-
-
-def _components(pool: Pool, batch: Batch) -> dict[str, Floats]:
-    """What the ledger says of an image whatever the strategy: confidence, agreement, shift."""
-    teacher = softmax(batch.teacher)
-    components = {"teacher_confidence": teacher.max(axis=1)}
-    if batch.student is not None:
-        student = softmax(batch.student)
-        components["student_confidence"] = student.max(axis=1)
-        components["agreement"] = agreement(teacher, student)
-    shift = _stored_shift(pool, batch.ids)
-    if shift is not None:
-        components[BN_SHIFT] = shift
-    return components
-
-
-def agreement(teacher: Floats, student: Floats) -> Floats:
-    """Return 1 - JS(p_t, p_s) / ln 2 per image: 1 where both say the same, 0 where disjoint."""
-    middle: Floats = (teacher + student) / np.float32(2)
-    divergence = (_kl(teacher, middle) + _kl(student, middle)) / 2
-    agreed: Floats = (1.0 - divergence / np.log(2.0)).astype(np.float32)
-    return agreed
-
-
-def _kl(p: Floats, q: Floats) -> Floats:
-    tiny = np.finfo(np.float32).tiny
-    total: Floats = (p * (np.log(np.maximum(p, tiny)) - np.log(np.maximum(q, tiny)))).sum(axis=1)
-    return total
-
-
-def _stored_shift(pool: Pool, ids: Ids) -> Floats | None:
-    with pool.catalog.read() as connection:
-        connection.register("wanted", {"image_id": ids, "place": np.arange(len(ids))})
-        found = connection.execute(
-            "SELECT s.value FROM wanted w JOIN shifts s USING (image_id) "
-            "WHERE s.model = ? AND s.estimator = ? ORDER BY w.place",
-            [pool.teacher, BN_SHIFT],
-        ).fetchnumpy()
-    value = np.asarray(found["value"], dtype=np.float32)
-    return value if len(value) == len(ids) else None

@@ -1,4 +1,4 @@
-"""Estimates of how far each image is from what the teacher was trained on."""
+"""Estimates of how far each image is from what the teacher was trained on; none needs that data."""
 
 from __future__ import annotations
 
@@ -6,52 +6,74 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
+from curate.scoring import shift_store
 from index.catalog import Catalog, insert, literal, one
 from index.files import scratch
 from index.parts import Part, list_parts, read_live
 
-BN_SHIFT = "bn_shift"
+# Why a network may lack an estimate, for the refusal. `distill.moments` and `distill.rowspace`
+# have the formulas.
+ESTIMATES = {
+    "bn_shift": "it has no BatchNorm layer",
+    "bn_kl": "it has no BatchNorm layer",
+    "null_space": "it has as many classes as penultimate features, or more",
+    "classifier_angle": "it was scored by another version",
+}
+# Raw values of these are per layer, of unlike scales; of the others there is one an image.
+_PER_LAYER = ("bn_shift", "bn_kl")
 
 
-def update_bn_shift(catalog: Catalog, model: str) -> bool:
-    """Bring the stored bn_shift of every image up to date; needs no original data.
+def update_shifts(catalog: Catalog, model: str) -> list[str]:
+    """Bring the stored estimates of every image up to date; return those that the model has.
 
-    The raw shift of each BatchNorm layer, the mean over channels of |mu - mu^| / sigma^ +
-    |log(sigma / sigma^)|, is z-scored over the pool, and the layers' z-scores are averaged: 0 is
-    the pool's middle, below 0 is closer to the teacher's training data.
-
-    Returns:
-        False for a network without BatchNorm layers, which has no such estimate.
+    Raw values per BatchNorm layer are z-scored over the pool, and the layers' z-scores averaged:
+    0 is the pool's middle, below 0 is closer to the teacher's training data. The others are
+    stored as they are.
     """
+    return [name for name in ESTIMATES if _update(catalog, model, name)]
+
+
+def stored_estimates(catalog: Catalog, model: str) -> list[str]:
+    """Return the estimates that the catalog has of a model."""
     with catalog.read() as connection:
-        parts = list_parts(connection, f"moments/{model}")
+        rows = connection.execute(
+            "SELECT DISTINCT estimator FROM shifts WHERE model = ? ORDER BY 1", [model]
+        ).fetchall()
+    return [name for (name,) in rows]
+
+
+def _update(catalog: Catalog, model: str, estimator: str) -> bool:
+    with catalog.read() as connection:
+        parts = list_parts(connection, shift_store(model, estimator))
         stored = one(
             connection,
             "SELECT count(*) FROM shifts WHERE model = ? AND estimator = ?",
-            [model, BN_SHIFT],
+            [model, estimator],
         )
         scored = one(connection, "SELECT count(*) FROM scores WHERE model = ?", [model])
     if not parts or scored == (0,):
         return False
     if stored == scored:
         return True
-    statistics = _layer_statistics(catalog, parts)
+    statistics = _layer_statistics(catalog, parts) if estimator in _PER_LAYER else None
     with scratch(catalog.workspace, "shift") as folder:
         values = folder / "values.parquet"
         with duckdb.connect(folder / "values.duckdb") as table:
             table.execute("CREATE TABLE shifted (image_id BIGINT, value FLOAT)")
             for part in parts:
                 ids, raw = read_live(catalog, part)
-                shifted = mean_z_score(raw.astype(np.float64), *statistics)
-                insert(table, "shifted", {"image_id": ids, "value": shifted})
+                value = (
+                    mean_z_score(raw.astype(np.float64), *statistics) if statistics else raw[:, 0]
+                )
+                insert(table, "shifted", {"image_id": ids, "value": value.astype(np.float32)})
             table.execute(f"COPY shifted TO {literal(values)} (FORMAT parquet)")
         with catalog.write() as connection:
             connection.execute(
-                "DELETE FROM shifts WHERE model = ? AND estimator = ?", [model, BN_SHIFT]
+                "DELETE FROM shifts WHERE model = ? AND estimator = ?", [model, estimator]
             )
             connection.execute(
                 "INSERT INTO shifts SELECT image_id, ?, ?, value FROM read_parquet(?)",
-                [model, BN_SHIFT, str(values)],
+                [model, estimator, str(values)],
             )
     return True
 

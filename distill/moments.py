@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ class MomentTaps:
 
         with MomentTaps(network) as taps:
             logits = network(images)
-            shifts = taps.shift()  # (B, L)
+            shifts = taps.shifts()  # {"bn_shift": (B, L), "bn_kl": (B, L)}
 
     Args:
         network: in eval mode; a layer that is used several times in a pass counts by its last use.
@@ -55,37 +55,61 @@ class MomentTaps:
             handle.remove()
         self._passes = threading.local()
 
-    def shift(self) -> Tensor:
-        """Raw shifts (B, L) of the latest forward pass, one column a layer; see ``bn_shift``."""
-        shifts: dict[nn.Module, Tensor] = self._passes.shifts
-        return torch.stack([shifts.pop(layer) for layer in self.layers], dim=1)
+    def shifts(self) -> dict[str, Tensor]:
+        """Raw ``bn_shift`` and ``bn_kl`` of the latest forward pass, (B, L): a column a layer."""
+        found: dict[nn.Module, tuple[Tensor, Tensor]] = self._passes.shifts
+        shift, divergence = zip(*(found.pop(layer) for layer in self.layers), strict=True)
+        return {"bn_shift": torch.stack(shift, dim=1), "bn_kl": torch.stack(divergence, dim=1)}
 
     def _record(self, layer: nn.Module, inputs: tuple[Any, ...]) -> None:
         assert isinstance(layer, nn.BatchNorm2d)
-        shifts: dict[nn.Module, Tensor] = vars(self._passes).setdefault("shifts", {})
-        shifts[layer] = bn_shift(inputs[0], layer)
+        found: dict[nn.Module, tuple[Tensor, Tensor]] = vars(self._passes).setdefault("shifts", {})
+        moments = spatial_moments(inputs[0])
+        found[layer] = bn_shift(moments, layer), bn_kl(moments, layer)
 
 
-def bn_shift(maps: Tensor, layer: nn.BatchNorm2d) -> Tensor:
+class Moments(NamedTuple):
+    """Mean and variance over the pixels of each map: (B, C) each."""
+
+    mean: Tensor
+    variance: Tensor
+
+
+def bn_shift(moments: Moments, layer: nn.BatchNorm2d) -> Tensor:
     """Mean over channels of |mu - mu^| / sigma^ + |log(sigma / sigma^)|, one value an image: (B,).
 
-    mu and sigma are an image's moments over the pixels of a BatchNorm's input (B, C, H, W), mu^
-    and sigma^ the layer's running ones. The layer's epsilon is added to both variances, so that a
-    flat image or a dead channel gives a finite value.
+    mu and sigma are the moments of an image's maps at a BatchNorm's input, mu^ and sigma^ the
+    layer's running ones. The layer's epsilon is added to both variances, so that a flat image or
+    a dead channel gives a finite value.
     """
+    centre, ratio = _standardised(moments, layer)
+    return (centre.abs() + 0.5 * ratio.log().abs()).mean(1)
+
+
+def bn_kl(moments: Moments, layer: nn.BatchNorm2d) -> Tensor:
+    """Mean over channels of KL(N(mu, sigma^2) || N(mu^, sigma^^2)) in nats, one an image: (B,).
+
+    That is ((mu - mu^)^2 + sigma^2) / (2 sigma^^2) - 1/2 - log(sigma / sigma^), of the same moments
+    as ``bn_shift``.
+    """
+    centre, ratio = _standardised(moments, layer)
+    return 0.5 * (centre.square() + ratio - 1 - ratio.log()).mean(1)
+
+
+def _standardised(moments: Moments, layer: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """(mu - mu^) / sigma^ and sigma^2 / sigma^^2 of each image and channel: (B, C) each."""
     assert layer.running_mean is not None and layer.running_var is not None
-    mean, variance = _spatial_moments(maps.float())
-    expected = (layer.running_var + layer.eps).sqrt()
-    centre = (mean - layer.running_mean).abs() / expected
-    spread = ((variance + layer.eps).sqrt() / expected).log().abs()
-    return (centre + spread).mean(1)
+    expected = layer.running_var + layer.eps
+    centre = (moments.mean - layer.running_mean) / expected.sqrt()
+    return centre, (moments.variance + layer.eps) / expected
 
 
-def _spatial_moments(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance over the pixels: (B, C) each.
+def spatial_moments(maps: Tensor) -> Moments:
+    """Mean and variance over the pixels of maps (B, C, H, W).
 
     In two passes: on a CPU torch.var_mean over the pixels of channels_last maps takes some ten
     times as long, more than the network itself.
     """
+    maps = maps.float()
     mean = maps.mean((2, 3), keepdim=True)
-    return mean.flatten(1), (maps - mean).square_().mean((2, 3))
+    return Moments(mean.flatten(1), (maps - mean).square_().mean((2, 3)))

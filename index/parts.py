@@ -1,4 +1,4 @@
-"""Append-only stores of float16 rows with their image ids: vectors, logits, moments."""
+"""Append-only stores of float16 rows with their image ids: vectors, logits, raw shifts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Rows = NDArray[np.float16]
 _REFERRED_BY = {
     "vectors": ("vectors", "embedder"),
     "logits": ("scores", "model"),
-    "moments": ("scores", "model"),
+    "shifts": ("scores", "model"),
 }
 
 
@@ -153,7 +153,7 @@ def read_live(catalog: Catalog, part: Part) -> tuple[Ids, Rows]:
     Raises:
         WorkspaceError: as `read_part`.
     """
-    kind, _, owner = part.store.partition("/")
+    kind, owner, *_ = part.store.split("/")
     table, column = _REFERRED_BY[kind]
     query = f'SELECT "row" FROM {table} WHERE {column} = ? AND part = ? ORDER BY 1'
     with catalog.read() as connection:

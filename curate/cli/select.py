@@ -23,7 +23,21 @@ def register(app: typer.Typer) -> None:
 
 def select(
     teacher: Annotated[str, typer.Option(help="Card (.toml) or spec of the teacher.")],
-    strategy: Annotated[str, typer.Option(help="random, msp, entropy, kd3, or a plugin.")] = "kd3",
+    strategy: Annotated[
+        str | None,
+        typer.Option(
+            help="kd3 (the default), msp, dfnd, max_logit, energy, entropy, margin, gen, bn_shift, "
+            "bn_kl, null_space, classifier_angle, random, with --student agreement and "
+            "disagreement, or a plugin."
+        ),
+    ] = None,
+    rank: Annotated[
+        str | None,
+        typer.Option(
+            help="Instead of a strategy: arithmetic over strategies' scores, stored estimates, "
+            "width, height and bytes, e.g. '0.6*kd3 - 0.3*bn_shift'."
+        ),
+    ] = None,
     budget: Annotated[
         int | None, typer.Option(help="Images to take; default: all that are eligible.")
     ] = None,
@@ -34,8 +48,8 @@ def select(
     student: Annotated[
         str | None,
         typer.Option(
-            help="Card of a student: its agreement stands in the ledger, and kd3 mixes it in where "
-            "--alpha is below 1."
+            help="Card of a student: its agreement stands in the ledger, strategies that compare "
+            "read it, and kd3 mixes it in where --alpha is below 1."
         ),
     ] = None,
     alpha: Annotated[
@@ -105,9 +119,13 @@ def select(
     from curate.selection import SelectOptions
     from curate.selection import select as decide
     from index.catalog import Catalog
+    from index.errors import UsageError
 
+    if strategy is not None and rank is not None:
+        raise UsageError("--strategy and --rank exclude each other: a rank can name strategies")
     options = SelectOptions(
-        strategy=strategy,
+        strategy=strategy or ("kd3" if rank is None else "rank"),
+        rank=rank,
         budget=budget,
         balance=balance,
         per_class=per_class,
@@ -161,5 +179,5 @@ def _plan(catalog: Catalog, teacher: str, student: str | None) -> dict[str, Any]
             missing = unscored_count(catalog, network.key)
             plan[role] = network.key
             plan[f"images_to_score_with_{role}"] = missing
-            plan[f"disk_mb_for_{role}"] = round(missing * (network.num_classes * 2 + 40) / 1e6, 1)
+            plan[f"disk_mb_for_{role}"] = round(missing * (network.num_classes * 2 + 160) / 1e6, 1)
     return plan

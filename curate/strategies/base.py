@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from index.errors import UsageError
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int16]
@@ -14,11 +17,15 @@ Labels = NDArray[np.int16]
 
 @dataclass(frozen=True)
 class Batch:
-    """Images to score: ids (n,), teacher logits (n, K), and where asked for the student's."""
+    """Images to score: ids (n,), teacher logits (n, K), and where asked for the student's.
+
+    `signals` holds what else the strategy `needs`, by name, (n,) each: see `curate.signals`.
+    """
 
     ids: NDArray[np.int64]
     teacher: Floats
     student: Floats | None = None
+    signals: Mapping[str, Floats] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -39,9 +46,13 @@ class Settings:
 
 
 class Strategy(Protocol):
-    """Ranks the pool; one file and one line in the registry."""
+    """Ranks the pool; one file and one line in the registry.
+
+    `needs` names the signals that a batch must hold: a teacher without one of them is refused.
+    """
 
     name: str
+    needs: tuple[str, ...]
     needs_student: bool
     default_balance: str
 
@@ -59,10 +70,14 @@ class Strategy(Protocol):
 
 
 class Unthresholded:
-    """Base of the strategies that only rank."""
+    """Base of the strategies that only rank, by default from the teacher's logits alone."""
 
+    needs: tuple[str, ...] = ()
     needs_student = False
     default_balance = "none"
+
+    def __init__(self, settings: Settings) -> None:
+        """Need no setting."""
 
     def thresholds(self, class_counts: NDArray[np.int64]) -> NDArray[np.float64] | None:  # noqa: ARG002
         """Rank only: no image is ruled out by its score."""
@@ -80,3 +95,40 @@ def top_label(logits: Floats) -> Labels:
     """Return argmax over the classes, (n,)."""
     labels: Labels = logits.argmax(axis=1).astype(np.int16)
     return labels
+
+
+def log_sum_exp(logits: Floats) -> Floats:
+    """Return log sum_k exp(z_k), (n,), whatever the size of the logits (n, K)."""
+    most = logits.max(axis=1)
+    above = np.where(np.isfinite(most), most, np.float32(0))
+    with np.errstate(divide="ignore"):  # of nothing but -inf the sum is 0
+        total: Floats = above + np.log(np.exp(logits - above[:, None]).sum(axis=1))
+    return total
+
+
+def check_scored(strategy: str, ids: NDArray[np.int64], scored: Scored, classes: int) -> None:
+    """Check what a strategy made of a batch, before any of it is ranked.
+
+    Raises:
+        UsageError: a score that is NaN or infinite, a pseudo-label that is no class, or another
+            number of these or of a component than of images; it names strategy and image.
+    """
+    shapes = {"scores": scored.score.shape, "pseudo-labels": scored.pseudo_label.shape}
+    shapes |= {name: values.shape for name, values in scored.components.items()}
+    for what, shape in shapes.items():
+        if shape != ids.shape:
+            raise UsageError(f"{strategy} gives {what} {shape} for {len(ids)} images")
+    strange = ~np.isfinite(scored.score)
+    if strange.any():
+        at = int(strange.argmax())
+        raise UsageError(
+            f"{strategy} gives image {ids[at]} the score {scored.score[at]}: nothing can be ranked "
+            "by it"
+        )
+    strange = (scored.pseudo_label < 0) | (scored.pseudo_label >= classes)
+    if strange.any():
+        at = int(strange.argmax())
+        raise UsageError(
+            f"{strategy} gives image {ids[at]} the pseudo-label {scored.pseudo_label[at]}, and the "
+            f"teacher has classes 0 to {classes - 1}"
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from curate.strategies.base import Batch, Scored, Settings, Unthresholded, softmax, top_label
+from curate.strategies.base import Batch, Scored, Unthresholded, softmax, top_label
 
 
 class Entropy(Unthresholded):
@@ -15,9 +15,6 @@ class Entropy(Unthresholded):
     """
 
     name = "entropy"
-
-    def __init__(self, settings: Settings) -> None:
-        """Need no setting."""
 
     def score(self, batch: Batch) -> Scored:
         """Sum p log p, with 0 log 0 = 0."""

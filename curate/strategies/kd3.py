@@ -29,6 +29,7 @@ class Kd3:
     """
 
     name = "kd3"
+    needs: tuple[str, ...] = ()
     default_balance = "proportional"
 
     def __init__(self, settings: Settings) -> None:

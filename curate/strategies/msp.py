@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from curate.strategies.base import Batch, Scored, Settings, Unthresholded, softmax, top_label
+from curate.strategies.base import Batch, Scored, Unthresholded, softmax, top_label
 
 
 class Msp(Unthresholded):
@@ -14,9 +14,6 @@ class Msp(Unthresholded):
     """
 
     name = "msp"
-
-    def __init__(self, settings: Settings) -> None:
-        """Need no setting."""
 
     def score(self, batch: Batch) -> Scored:
         """Take the largest probability."""

@@ -13,7 +13,7 @@ import pytest
 
 from curate.cli.main import main
 from curate.networks import scored_pool
-from curate.selection import Pool
+from curate.pool import Pool
 from distill.networks import load_embedder
 from index.build import build_index
 from index.catalog import Catalog

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from curate.diff import compare, difference, differing_images
-from curate.selection import Pool, SelectOptions, select
+from curate.pool import Pool
+from curate.selection import SelectOptions, select
 from index.errors import UsageError
 
 from .helpers import CLASSES, query

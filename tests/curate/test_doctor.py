@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from curate.doctor import PACKAGES, installation, workspace_problems
-from curate.selection import Pool, SelectOptions, select
+from curate.pool import Pool
+from curate.selection import SelectOptions, select
 
 from .conftest import Kdcurate
 
@@ -26,7 +27,7 @@ def test_a_whole_workspace_has_no_problems(pool: Pool, workspace: Path) -> None:
     assert workspace_problems(workspace) == []
 
 
-@pytest.mark.parametrize("store", ["logits", "moments", "vectors"])
+@pytest.mark.parametrize("store", ["logits", "shifts", "vectors"])
 def test_a_damaged_part_is_named(workspace: Path, store: str) -> None:
     (part, *_) = sorted((workspace / store).rglob("part-*.npz"))
     data = bytearray(part.read_bytes())

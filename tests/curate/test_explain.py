@@ -8,7 +8,8 @@ import pytest
 
 from curate.explain import class_balance, explain, reasons
 from curate.manifest import Manifest
-from curate.selection import Pool, SelectOptions, select
+from curate.pool import Pool
+from curate.selection import SelectOptions, select
 from index.errors import UsageError
 
 from .helpers import CLASSES, IMAGES, query

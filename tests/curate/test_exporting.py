@@ -19,7 +19,8 @@ import pytest
 
 from curate.exporting import ExportOptions, export_manifest
 from curate.importing import import_manifest
-from curate.selection import Pool, SelectOptions, select
+from curate.pool import Pool
+from curate.selection import SelectOptions, select
 from index.catalog import Catalog
 from index.errors import DataError, UsageError
 from index.models import register_model

@@ -15,8 +15,9 @@ from curate.filters import Filters
 from curate.logits import StoredLogits
 from curate.manifest import Manifest
 from curate.networks import scored_pool
+from curate.pool import Pool
 from curate.rounds import Rounds
-from curate.selection import Pool, SelectOptions, select
+from curate.selection import SelectOptions, select
 from distill.trainer import RoundStart
 from index.catalog import Catalog, insert
 from index.errors import NothingSelectedError, UsageError

@@ -10,9 +10,10 @@ import pytest
 from curate.filters import Filters
 from curate.manifest import Manifest
 from curate.networks import scored_pool
+from curate.pool import Pool
 from curate.predicate import matching
 from curate.query import sandbox
-from curate.selection import Pool, SelectOptions, select
+from curate.selection import SelectOptions, select
 from index.catalog import Catalog
 from index.errors import UsageError
 

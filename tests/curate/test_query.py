@@ -12,8 +12,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from curate.pool import Pool
 from curate.query import run_query, sandbox, schema, write_parquet
-from curate.selection import Pool
 from index.catalog import Catalog
 from index.errors import UsageError, WorkspaceError
 

@@ -16,8 +16,9 @@ from safetensors.torch import load_file
 
 from curate.logits import StoredLogits
 from curate.manifest import Manifest, get_manifest
+from curate.pool import Pool
 from curate.rounds import Rounds, check_rounds, prepare_rounds
-from curate.selection import Pool, SelectOptions, select
+from curate.selection import SelectOptions, select
 from curate.strategies.kd3 import alpha_at
 from distill.networks import load_network
 from distill.options import TrainOptions

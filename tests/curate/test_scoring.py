@@ -13,7 +13,7 @@ import pytest
 
 from curate.logits import ArrayLogits, StoredLogits
 from curate.scoring import score_pool, unscored_count
-from curate.shift import update_bn_shift
+from curate.shift import update_shifts
 from index.catalog import Catalog
 from index.errors import WorkspaceError
 from index.files import locked
@@ -143,8 +143,8 @@ def test_a_killed_pass_goes_on_to_the_same_scores(
     seen: list[int] = []
     assert score(catalog, seen) == sum(seen) == COUNT - 512
     assert stored(catalog) == stored(undisturbed)
-    assert update_bn_shift(catalog, "colour") and update_bn_shift(undisturbed, "colour")
-    shifts = "SELECT image_id, value FROM shifts ORDER BY 1"
+    assert update_shifts(catalog, "colour") == update_shifts(undisturbed, "colour")
+    shifts = "SELECT image_id, value FROM shifts ORDER BY estimator, image_id"
     np.testing.assert_allclose(
         query(catalog.workspace, shifts), query(undisturbed.workspace, shifts), rtol=1e-6
     )
@@ -180,7 +180,7 @@ def test_an_image_that_was_not_scored_is_refused(catalog: Catalog) -> None:
 
 def raw_moments(catalog: Catalog) -> tuple[list[int], np.ndarray[tuple[int, ...], np.dtype]]:
     with catalog.read() as connection:
-        parts = list_parts(connection, "moments/colour")
+        parts = list_parts(connection, "shifts/colour/bn_shift")
     read = [read_part(catalog.workspace, part) for part in parts]
     ids = np.concatenate([ids for ids, _ in read])
     return ids.tolist(), np.concatenate([rows for _, rows in read]).astype(np.float64)
@@ -204,20 +204,20 @@ def check_shift(catalog: Catalog) -> dict[int, float]:
 def test_bn_shift_is_z_scored_per_layer_over_all_parts(catalog: Catalog) -> None:
     score(catalog)
     with catalog.read() as connection:
-        assert len(list_parts(connection, "moments/colour")) == 3
-    assert update_bn_shift(catalog, "colour")
+        assert len(list_parts(connection, "shifts/colour/bn_shift")) == 3
+    assert "bn_shift" in update_shifts(catalog, "colour")
     assert np.mean(list(check_shift(catalog).values())) == pytest.approx(0, abs=1e-6)
 
 
 def test_bn_shift_is_recomputed_when_the_pool_grows(catalog: Catalog) -> None:
     score(catalog)
-    update_bn_shift(catalog, "colour")
+    update_shifts(catalog, "colour")
     before = check_shift(catalog)
-    assert update_bn_shift(catalog, "colour")
+    assert "bn_shift" in update_shifts(catalog, "colour")
     assert check_shift(catalog) == before
     grow(catalog, 300)
     score(catalog)
-    assert update_bn_shift(catalog, "colour")
+    assert "bn_shift" in update_shifts(catalog, "colour")
     after = check_shift(catalog)
     assert len(after) == COUNT + 300
     assert any(after[key] != before[key] for key in before)
@@ -225,16 +225,29 @@ def test_bn_shift_is_recomputed_when_the_pool_grows(catalog: Catalog) -> None:
 
 def test_a_network_without_batchnorm_has_no_bn_shift(catalog: Catalog) -> None:
     score(catalog, moments=False)
-    assert not update_bn_shift(catalog, "colour")
-    assert query(catalog.workspace, "SELECT * FROM shifts") == []
+    assert update_shifts(catalog, "colour") == ["classifier_angle"]
+    assert query(catalog.workspace, "SELECT DISTINCT estimator FROM shifts") == [
+        ("classifier_angle",)
+    ]
+
+
+def test_an_estimate_of_one_value_an_image_is_stored_as_it_is(catalog: Catalog) -> None:
+    score(catalog)
+    update_shifts(catalog, "colour")
+    found = query(
+        catalog.workspace, "SELECT image_id, value FROM shifts WHERE estimator = 'classifier_angle'"
+    )
+    logits = StoredLogits(catalog, "colour").gather(np.array([key for key, _ in found]))
+    assert [value for _, value in found] == logits[:, 0].tolist()
+    assert len(found) == COUNT
 
 
 def test_a_layer_that_never_varies_shifts_nothing(catalog: Catalog) -> None:
     from dataclasses import replace
 
     def forward(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> tuple:
-        return colour_logits(pixels), np.full((len(pixels), 1), 3, np.float16)
+        return colour_logits(pixels), {"bn_shift": np.full((len(pixels), 1), 3, np.float16)}
 
     score_pool(catalog, replace(colour_scorer(), forward=forward), workers=0)
-    assert update_bn_shift(catalog, "colour")
+    assert "bn_shift" in update_shifts(catalog, "colour")
     assert query(catalog.workspace, "SELECT DISTINCT value FROM shifts") == [(0.0,)]

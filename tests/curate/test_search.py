@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from curate import search as searching
+from curate.pool import Pool
 from curate.search import choose_embedder, manifest_query, search
-from curate.selection import Pool, SelectOptions, select
+from curate.selection import SelectOptions, select
 from distill.networks import load_embedder
 from index.catalog import Catalog
 from index.errors import UsageError

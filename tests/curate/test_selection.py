@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 
 from curate.networks import make_scorer, register, scored_pool
+from curate.pool import Pool
 from curate.scoring import score_pool
-from curate.selection import Pool, SelectOptions, agreement, select
-from curate.shift import update_bn_shift
+from curate.selection import SelectOptions, select
+from curate.shift import update_shifts
+from curate.strategies.agreement import agreement
 from distill.networks import load_embedder, load_network
 from distill.selection import read_selection
 from index.build import build_index
@@ -81,7 +83,7 @@ def test_order_path_and_batch_sizes_do_not_change_what_is_selected(
         for network in networks:
             register(catalog, network.key, network.card)
             score_pool(catalog, make_scorer(network), workers=0)
-            update_bn_shift(catalog, network.key)
+            update_shifts(catalog, network.key)
     other = replace(pool, catalog=catalog)
     for options in (KD3, replace(KD3, alpha=0.4), SelectOptions("random", budget=20, seed=2)):
         here, there = select(pool, None, options), select(other, None, options)
@@ -213,19 +215,20 @@ def test_components_say_what_both_networks_think(pool: Pool, workspace: Path) ->
     select(pool, "first", SelectOptions("random", budget=5))
     rows = query(
         workspace,
-        "SELECT d.components, t.confidence, s.confidence, h.value FROM decisions d "
+        "SELECT d.components, t.confidence, s.confidence, "
+        "map_from_entries((SELECT list((estimator, value)) FROM shifts h "
+        "WHERE h.image_id = d.image_id AND h.model = t.model)) FROM decisions d "
         "JOIN scores t ON t.image_id = d.image_id AND t.model = ? "
-        "JOIN scores s ON s.image_id = d.image_id AND s.model = ? "
-        "JOIN shifts h ON h.image_id = d.image_id AND h.model = ?",
+        "JOIN scores s ON s.image_id = d.image_id AND s.model = ?",
         pool.teacher,
         pool.student,
-        pool.teacher,
     )
     assert len(rows) == IMAGES
-    for components, teacher, student, shift in rows:
+    for components, teacher, student, shifts in rows:
         assert components["teacher_confidence"] == pytest.approx(teacher, abs=1e-6)
         assert components["student_confidence"] == pytest.approx(student, abs=1e-6)
-        assert components["bn_shift"] == shift
+        assert set(shifts) == {"bn_shift", "bn_kl", "null_space", "classifier_angle"}
+        assert shifts.items() <= components.items()
         assert 0 <= components["agreement"] <= 1
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from distill.moments import MomentTaps, bn_shift
+from distill.moments import MomentTaps, bn_shift, spatial_moments
 from distill.networks import InputSpec, load_network, map_batches
 from distill.networks.inference import CPU_BATCH
 from distill.networks.network import Network
@@ -68,12 +68,13 @@ def test_moments_of_several_threads_do_not_mix(network: Network, pixels: np.ndar
 
     def shift(images: torch.Tensor) -> torch.Tensor:
         network(images)
-        return taps.shift()
+        return taps.shifts()["bn_shift"]
 
     with taps:
         found = torch.cat(map_batches(shift, pixels, SPEC))
     images = torch.cat(map_batches(lambda x: x, pixels, SPEC))
     with torch.inference_mode():
-        first = bn_shift(network.module.get_submodule("conv1")(images), taps.layers[0])
+        maps = network.module.get_submodule("conv1")(images)
+        first = bn_shift(spatial_moments(maps), taps.layers[0])
     assert found.shape == (len(pixels), len(taps.layers))
     torch.testing.assert_close(found[:, 0], first, rtol=1e-4, atol=1e-5)

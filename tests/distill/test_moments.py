@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from distill.moments import MomentTaps, bn_shift
+from distill.moments import MomentTaps, bn_kl, bn_shift, spatial_moments
 from distill.networks import load_network, normalise
 from index.errors import NetworkError
 
@@ -24,7 +24,7 @@ def test_shift_by_hand() -> None:
     # Channel 0: mean 3, deviation 1. Channel 1: mean 0, deviation 2.
     maps = torch.tensor([[[[2.0, 4.0]], [[-2.0, 2.0]]]])
     expected = ((2 / 2 + np.log(2)) + (0 + np.log(2))) / 2
-    assert bn_shift(maps, layer).tolist() == pytest.approx([expected])
+    assert bn_shift(spatial_moments(maps), layer).tolist() == pytest.approx([expected])
 
 
 def test_every_layer_against_numpy() -> None:
@@ -32,7 +32,7 @@ def test_every_layer_against_numpy() -> None:
     images = noise(5, 3, 8, 8)
     with MomentTaps(net) as taps, torch.no_grad():
         net(images)
-        found = taps.shift()
+        found = taps.shifts()["bn_shift"]
     layer = net.module.get_submodule("bn")
     assert isinstance(layer, nn.BatchNorm2d)
     assert layer.running_mean is not None and layer.running_var is not None
@@ -50,9 +50,9 @@ def test_an_images_shift_does_not_depend_on_its_batch() -> None:
     images = noise(4, 3, 8, 8)
     with MomentTaps(net) as taps, torch.no_grad():
         net(images)
-        together = taps.shift()
+        together = taps.shifts()["bn_shift"]
         net(images[2:3])
-        alone = taps.shift()
+        alone = taps.shifts()["bn_shift"]
     torch.testing.assert_close(together[2:3], alone)
 
 
@@ -60,7 +60,7 @@ def test_a_flat_image_has_a_finite_shift() -> None:
     net = tiny()
     with MomentTaps(net) as taps, torch.no_grad():
         net(torch.zeros(1, 3, 8, 8))
-        assert bool(taps.shift().isfinite().all())
+        assert bool(taps.shifts()["bn_shift"].isfinite().all())
 
 
 def test_the_hooks_go_with_the_context() -> None:
@@ -86,5 +86,18 @@ def test_noise_is_further_from_a_real_teachers_data_than_its_own(data_dir: Path)
     for images in (own, strange):
         with MomentTaps(teacher) as taps, torch.no_grad():
             teacher(normalise(images, teacher.card.input))
-            means.append(float(taps.shift().mean()))
+            means.append(float(taps.shifts()["bn_shift"].mean()))
     assert means[0] * 1.5 < means[1]
+
+
+def test_divergence_is_that_of_torchs_normal_distributions() -> None:
+    layer = nn.BatchNorm2d(6)
+    layer.running_mean, layer.running_var = noise(6), noise(6, seed=1).square() + 0.1
+    maps = 2 * noise(5, 6, 4, 3, seed=2).double() + 0.5
+    scale = (maps.var((2, 3), correction=0) + layer.eps).sqrt()
+    own = torch.distributions.Normal(maps.mean((2, 3)), scale)
+    expected_scale = (layer.running_var.double() + layer.eps).sqrt()
+    running = torch.distributions.Normal(layer.running_mean.double(), expected_scale)
+    expected = torch.distributions.kl_divergence(own, running).mean(1)
+    found = bn_kl(spatial_moments(maps), layer)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-6)

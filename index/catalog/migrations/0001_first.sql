@@ -51,7 +51,7 @@ COMMENT ON COLUMN partitions.entries IS 'files, members or rows in it';
 CREATE TABLE parts (
     store VARCHAR NOT NULL, part INTEGER NOT NULL, rows BIGINT NOT NULL, width INTEGER NOT NULL,
     bytes BIGINT NOT NULL, sha256 VARCHAR NOT NULL);
-COMMENT ON TABLE parts IS 'append-only array files: vectors/EMBEDDER, logits/MODEL, moments/MODEL';
+COMMENT ON TABLE parts IS 'append-only array files: vectors/EMBEDDER, logits/MODEL, shifts/MODEL/ESTIMATOR';
 COMMENT ON COLUMN parts.store IS 'folder in the workspace, e.g. logits/MODEL';
 COMMENT ON COLUMN parts.part IS 'number of the file: part-NNNNN.npz';
 COMMENT ON COLUMN parts.rows IS 'images in it';
@@ -120,8 +120,8 @@ CREATE TABLE shifts (image_id BIGINT NOT NULL, model VARCHAR NOT NULL, estimator
 COMMENT ON TABLE shifts IS 'estimates of how far an image is from the teacher''s own training data';
 COMMENT ON COLUMN shifts.image_id IS 'images.id';
 COMMENT ON COLUMN shifts.model IS 'models.key of the teacher';
-COMMENT ON COLUMN shifts.estimator IS 'how it was estimated, e.g. bn_shift';
-COMMENT ON COLUMN shifts.value IS 'smaller is closer to the teacher''s training data';
+COMMENT ON COLUMN shifts.estimator IS 'bn_shift, bn_kl, null_space, classifier_angle; a network has those that fit its layers';
+COMMENT ON COLUMN shifts.value IS 'larger is further; of classifier_angle, a cosine, larger is nearer';
 
 CREATE TABLE duplicates (
     kind VARCHAR NOT NULL, embedder VARCHAR, bound DOUBLE NOT NULL, image_id BIGINT NOT NULL, group_id BIGINT NOT NULL);

@@ -14,7 +14,8 @@ import duckdb
 import pytest
 
 from curate.cli.output import print_pairs, print_table
-from curate.selection import Pool, SelectOptions, select
+from curate.pool import Pool
+from curate.selection import SelectOptions, select
 
 from ..conftest import Kdcurate
 from ..helpers import (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from curate.selection import Pool
+from curate.pool import Pool
 from index.catalog import Catalog
 
 from ..conftest import Kdcurate

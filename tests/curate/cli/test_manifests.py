@@ -7,7 +7,8 @@ import io
 import json
 from pathlib import Path
 
-from curate.selection import Pool, SelectOptions, select
+from curate.pool import Pool
+from curate.selection import SelectOptions, select
 
 from ..conftest import Kdcurate
 from ..helpers import IMAGES, query

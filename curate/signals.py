@@ -1,0 +1,61 @@
+"""Signals: what is known of each image beside logits, for strategies that need it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.shift import ESTIMATES, stored_estimates
+from index.catalog import Catalog
+from index.errors import UsageError, WorkspaceError
+from index.parts import Ids
+
+Floats = NDArray[np.float32]
+# Columns of `images`; the estimates of `shifts` are those of the teacher.
+COLUMNS = ("width", "height", "bytes")
+SIGNALS = (*ESTIMATES, *COLUMNS)
+
+
+def check_needs(catalog: Catalog, teacher: str, strategy: str, needs: Iterable[str]) -> None:
+    """Check that the catalog has what a strategy needs.
+
+    Raises:
+        UsageError: a signal that there is not, or an estimate that this teacher does not have.
+    """
+    stored = stored_estimates(catalog, teacher)
+    for name in needs:
+        if name not in SIGNALS:
+            near = difflib.get_close_matches(name, SIGNALS, n=1) or SIGNALS
+            raise UsageError(f"{strategy} needs {name!r}, which is not among {', '.join(near)}")
+        if name in ESTIMATES and name not in stored:
+            raise UsageError(
+                f"{strategy} needs {name}, which {teacher} does not have: {ESTIMATES[name]}"
+            )
+
+
+def gather_signals(
+    catalog: Catalog, teacher: str, names: Iterable[str], ids: Ids
+) -> dict[str, Floats]:
+    """Return the signals of the images `ids`, (n,) each, in their order.
+
+    Raises:
+        WorkspaceError: an image has not all of them.
+    """
+    return {name: _gather(catalog, teacher, name, ids) for name in names}
+
+
+def _gather(catalog: Catalog, teacher: str, name: str, ids: Ids) -> Floats:
+    query, parameters = f"SELECT {name} FROM wanted JOIN images ON id = image_id", list[str]()
+    if name not in COLUMNS:
+        query = "SELECT value FROM wanted JOIN shifts USING (image_id)"
+        query, parameters = f"{query} WHERE model = ? AND estimator = ?", [teacher, name]
+    with catalog.read() as connection:
+        connection.register("wanted", {"image_id": ids, "place": np.arange(len(ids))})
+        found = connection.execute(f"{query} ORDER BY place", parameters).fetchnumpy()
+    (values,) = found.values()
+    if len(values) != len(ids):
+        raise WorkspaceError(f"not every image has its {name}: run the same command again")
+    return np.asarray(values, dtype=np.float32)

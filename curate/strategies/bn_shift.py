@@ -1,0 +1,24 @@
+"""bn_shift: nearest to the teacher's BatchNorm statistics."""
+
+from __future__ import annotations
+
+from curate.strategies.base import Batch, Scored, Unthresholded, top_label
+
+
+class BnShift(Unthresholded):
+    """Score -bn_shift: the mean over BatchNorm layers, z-scored over the pool, of
+    mean_c |mu_c - mu^_c| / sigma^_c + |log(sigma_c / sigma^_c)|.
+
+    mu, sigma are the image's moments over the pixels of the layer's input, mu^, sigma^ the layer's
+    running ones: statistics of the original data that stayed in the teacher.
+    Cost: moments of the maps in the scoring pass, and a BatchNorm network.
+    Choose this when: confidence cannot be trusted and the crawl differs from the original data in
+    style, not in classes; it knows nothing of classes, so combine it with one that does (`--rank`).
+    """
+
+    name = "bn_shift"
+    needs: tuple[str, ...] = ("bn_shift",)
+
+    def score(self, batch: Batch) -> Scored:
+        """Take the stored estimate, smaller being better."""
+        return Scored(-batch.signals["bn_shift"], top_label(batch.teacher))
