@@ -240,9 +240,9 @@ WITH listed AS (
     WHERE l.uri IN (SELECT place_uri FROM listed) GROUP BY l.uri
 )
 SELECT l.place, coalesce(l.image_id, l.uri) AS named, coalesce(i.id, f.image_id) AS image_id,
-       try_cast(nullif(trim(l.label), '') AS SMALLINT) AS label,
-       nullif(trim(l.label), '') IS NOT NULL AND
-           try_cast(nullif(trim(l.label), '') AS SMALLINT) IS NULL AS wrong_label,
+       CASE WHEN regexp_matches(trim(l.label), '^[0-9]+([.]0+)?$')  -- a cast alone rounds 1.5
+            THEN try_cast(trim(l.label) AS SMALLINT) END AS whole_label, whole_label AS label,
+       nullif(trim(l.label), '') IS NOT NULL AND whole_label IS NULL AS wrong_label,
        try_cast(nullif(trim(l.weight), '') AS FLOAT) AS weight,
        nullif(trim(l.weight), '') IS NOT NULL AND
            try_cast(nullif(trim(l.weight), '') AS FLOAT) IS NULL AS wrong_weight

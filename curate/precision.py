@@ -35,14 +35,15 @@ def settle_precision(
     """
     wanted = None if asked == AUTO else named(asked)
     recorded = recorded_precision(catalog, embedder.key)
-    if recorded is not None:
+    begun = catalog.exists() and live_count(catalog, embedder.key) > 0
+    if recorded is not None and (begun or wanted is None):
         if wanted and wanted.name != recorded:
             raise UsageError(
                 f"the vectors of {embedder.key} in {catalog.workspace} are {recorded}: leave "
                 "--precision out, or build into another workspace"
             )
         return named(recorded), _in_precision(embedder, card, named(recorded))
-    if wanted is None and catalog.exists() and live_count(catalog, embedder.key):
+    if wanted is None and begun:
         wanted = named("float32")  # of a library's caller, who records none
     rough = None
     if wanted is None:

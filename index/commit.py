@@ -15,7 +15,6 @@ from index.decoded import DecodedPartition
 from index.errors import CatalogBusyError, WorkspaceError
 from index.parts import Part, half, record_part
 from index.progress import Progress
-from index.vanished import forget_images
 
 _MOST_WAITING = 32
 _SETTLING_PATIENCE_S = 30.0
@@ -132,7 +131,6 @@ class PendingCommits:
 
 
 def _commit(connection: duckdb.DuckDBPyConnection, batch: Batch, embedder: str) -> None:
-    connection.execute("CREATE TEMP TABLE replaced (image_id BIGINT)")
     if batch.images:
         _refuse_collisions(connection, batch)
         _insert_new_images(connection, batch)
@@ -147,13 +145,13 @@ def _commit(connection: duckdb.DuckDBPyConnection, batch: Batch, embedder: str) 
         _insert_vectors(connection, batch, batch.part.part, embedder)
     _forget_other_formats(connection, [row["key"] for row in batch.partitions], embedder)
     insert(connection, "partitions", {**_columns(batch.partitions), "embedder": embedder})
-    forget_images(connection, "replaced")
-    connection.execute("DROP TABLE replaced")
 
 
 def _delete_uris(connection: duckdb.DuckDBPyConnection, uris: list[str]) -> None:
+    """Images that lose their last place here stay until all is committed: a later slice of this
+    very build may hold them, and count on the vectors that they have.
+    """
     gone = "uri IN (SELECT unnest(?))"
-    connection.execute(f"INSERT INTO replaced SELECT image_id FROM locations WHERE {gone}", [uris])
     for table in ("locations", "failures"):
         connection.execute(f"DELETE FROM {table} WHERE {gone}", [uris])
 

@@ -96,7 +96,9 @@ def decode(
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                format, mode = image.format or "", image.mode
+                # Many cameras append a preview: to Pillow, a JPEG of several pictures.
+                format = "JPEG" if image.format == "MPO" else image.format or ""
+                mode = image.mode
                 if format not in formats:
                     raise DecodeError(f"format {format} is not in --formats")
                 width, height = image.size

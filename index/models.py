@@ -27,9 +27,13 @@ def register_model(
 def record_precision(
     catalog: Catalog, model: str, precision: str, cosine: float | None, gain: float | None
 ) -> None:
-    """Record in which precision an embedder makes its vectors, and what speaks for it."""
+    """Record in which precision an embedder makes its vectors, and what speaks for it.
+
+    What stands there is replaced: to be called only while there is no vector of it.
+    """
     facts = {"model": model, "precision": precision, "cosine": cosine, "gain": gain}
     with catalog.write() as connection:
+        connection.execute("DELETE FROM embedders WHERE model = ?", [model])
         connection.execute(
             "INSERT INTO embedders VALUES ($model, $precision, $cosine, $gain)", facts
         )

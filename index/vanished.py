@@ -24,45 +24,44 @@ def forget_vanished(catalog: Catalog, listed: Path) -> int:
     That is a file of JSON lines, with `key` and `container` of each partition that there is.
 
     To be called when everything that is listed is committed, so that what only moved to another
-    partition has its new place already. An image whose last place is gone is forgotten with all
-    that was said of it, except by manifests. A container that is not listed at all (a shard that a
+    partition has its new place already. An image whose last place is gone, with a partition or
+    because its file holds another now, is forgotten with all that was said of it, except by
+    manifests. A container that is not listed at all (a shard that a
     glob no longer finds) is left alone: it may only be out of reach.
 
     Returns:
         The number of images forgotten.
     """
     with catalog.read() as connection:
-        if not _find_stale(connection, listed):
+        if not _find_stale(connection, listed) and not _orphans(connection):
             return 0
     with catalog.write() as connection:
         _find_stale(connection, listed)
-        connection.execute(
-            "CREATE TEMP TABLE touched AS SELECT DISTINCT image_id FROM locations "
-            "WHERE partition IN (FROM stale)"
-        )
         for table in ("locations", "failures"):
             connection.execute(f"DELETE FROM {table} WHERE partition IN (FROM stale)")
         connection.execute("DELETE FROM partitions WHERE key IN (FROM stale)")
-        gone = forget_images(connection, "touched")
-        connection.execute("DROP TABLE touched")
         connection.execute("DROP TABLE stale")
-        return gone
+        return _forget_orphans(connection)
 
 
-def forget_images(connection: duckdb.DuckDBPyConnection, candidates: str) -> int:
-    """Delete those images of a table of `image_id` that no location holds any more; count them."""
+def _orphans(connection: duckdb.DuckDBPyConnection) -> int:
+    """Find the images that no location holds any more, as a table `orphans`; count them."""
     connection.execute(
-        f"CREATE TEMP TABLE orphans AS SELECT DISTINCT image_id FROM {candidates} c "
-        "WHERE NOT EXISTS (SELECT 1 FROM locations l WHERE l.image_id = c.image_id)"
+        "CREATE TEMP TABLE orphans AS SELECT id AS image_id FROM images "
+        "WHERE NOT EXISTS (SELECT 1 FROM locations l WHERE l.image_id = images.id)"
     )
     (count,) = connection.execute("SELECT count(*) FROM orphans").fetchall()[0]
-    if count:
+    return int(count)
+
+
+def _forget_orphans(connection: duckdb.DuckDBPyConnection) -> int:
+    if count := _orphans(connection):
         connection.execute("DELETE FROM images WHERE id IN (FROM orphans)")
         for table in _TABLES_OF_IMAGES:
             connection.execute(f"DELETE FROM {table} WHERE image_id IN (FROM orphans)")
         connection.execute("DELETE FROM shifts")  # z-scored over a pool that is another now
     connection.execute("DROP TABLE orphans")
-    return int(count)
+    return count
 
 
 def _find_stale(connection: duckdb.DuckDBPyConnection, listed: Path) -> bool:

@@ -98,6 +98,7 @@ def _lanes() -> ThreadPoolExecutor:
             ready = threading.Barrier(threads + 1)
 
             def alone() -> None:
+                torch.get_num_threads()  # or the thread's first operation would set it again
                 torch.set_num_threads(1)
                 ready.wait()
 

@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import islice
 
+from index.errors import DataError
+from index.sources.retries import Retries, may_pass
+
 _NAMES_IN_MEMORY = 1 << 18
 
 
@@ -59,9 +62,13 @@ def in_order(names: Iterator[str]) -> Iterator[str]:
 
 def _entries(folder: str, unreadable: list[str]) -> Iterator[os.DirEntry[str]]:
     try:
-        with os.scandir(folder) as entries:
+        with Retries()(lambda: os.scandir(folder)) as entries:
             yield from (entry for entry in entries if not entry.name.startswith("."))
-    except OSError:
+    except OSError as error:
+        if may_pass(error):  # what it holds must not count as gone
+            raise DataError(
+                f"cannot list {folder} ({error.strerror}): run the same command again"
+            ) from error
         unreadable.append(folder)
 
 

@@ -76,3 +76,14 @@ def test_without_an_image_to_measure_on_nothing_is_settled(tmp_path: Path, teach
     )
     assert settled.name == "float32"
     assert not catalog.exists()
+
+
+def test_what_was_settled_binds_no_build_before_there_is_a_vector(
+    teacher: str, crawl: Path, tmp_path: Path
+) -> None:
+    catalog, card = Catalog(tmp_path / "ws"), resolve(teacher)
+    for precision in ("bfloat16", "float32"):  # the first build was stopped before its first commit
+        settle_precision(
+            catalog, card, load_embedder(card), precision, [str(crawl)], SourceOptions()
+        )
+    assert query(catalog.workspace, KEPT) == [("float32", None, None)]

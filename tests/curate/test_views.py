@@ -36,7 +36,8 @@ def test_manifest_shift_compares_what_was_taken_with_the_pool(pool: Pool) -> Non
         pool.catalog.workspace,
         "SELECT d.selected, s.value, d.pseudo_label, t.pseudo_label <> u.pseudo_label "
         "FROM decisions d JOIN shifts s USING (image_id) JOIN scores t USING (image_id) "
-        "JOIN scores u USING (image_id) WHERE s.model = ? AND t.model = ? AND u.model = ?",
+        "JOIN scores u USING (image_id) WHERE s.estimator = 'bn_shift' "
+        "AND s.model = ? AND t.model = ? AND u.model = ?",
         made.teacher,
         made.teacher,
         made.student,
@@ -47,7 +48,7 @@ def test_manifest_shift_compares_what_was_taken_with_the_pool(pool: Pool) -> Non
     expected += [median(row[1] for row in some) for some in (rows, taken, left)]
     expected += [divergence([row[2] for row in some]) for some in (rows, taken)]
     expected += [fmean(row[3] for row in some) for some in (rows, taken)]
-    (found,) = query(pool.catalog.workspace, "FROM manifest_shift")
+    (found,) = query(pool.catalog.workspace, "FROM manifest_shift WHERE estimator = 'bn_shift'")
     assert found[:2] == ("second", "bn_shift")
     assert found[2:] == pytest.approx(expected, abs=1e-6)
     assert 0 < expected[-2] < 1

@@ -32,6 +32,7 @@ def test_every_image_is_seen_once_in_order_and_normalised(pixels: np.ndarray) ->
 
 def test_slices_are_computed_by_other_threads_without_gradients(pixels: np.ndarray) -> None:
     def where(images: torch.Tensor) -> tuple[int, bool, int]:
+        images.flatten(1) @ images.flatten(1).T  # the first operation of a thread sets its number
         return threading.get_ident(), images.requires_grad, torch.get_num_threads()
 
     before = torch.get_num_threads()

@@ -273,3 +273,12 @@ def test_a_format_that_is_not_asked_for_is_named(format: str, formats: tuple[str
     with pytest.raises(DecodeError, match=f"^format {format} is not in --formats$"):
         decode(data, View(8), formats)
     assert decode(data, View(8), (*formats, format)).format == format
+
+
+def test_a_jpeg_with_a_preview_appended_is_a_jpeg() -> None:
+    first, preview = Image.new("RGB", (40, 30), "red"), Image.new("RGB", (20, 15), "red")
+    file = io.BytesIO()
+    first.save(file, "MPO", save_all=True, append_images=[preview])
+    decoded = decode(file.getvalue(), View(8))
+    assert (decoded.format, decoded.width, decoded.height) == ("JPEG", 40, 30)
+    assert abs(decoded.pixels.astype(int) - [254, 0, 0]).max() < 8

@@ -64,6 +64,20 @@ def test_a_replaced_file_takes_its_old_image_along(tmp_path: Path) -> None:
     assert_consistent(ws)
 
 
+def test_a_picture_that_moved_to_a_later_slice_keeps_its_vector(tmp_path: Path) -> None:
+    """Its old place is given to another picture and committed before its new one is."""
+    ws, folders = tmp_path / "ws", [tmp_path / f"f{number}" for number in range(5)]
+    for number, folder in enumerate(folders):
+        folder.mkdir()
+        (folder / "a.png").write_bytes(png(number))
+    build(ws, *folders, rows_a_part=1)
+    (folders[0] / "a.png").rename(folders[1] / "b.png")
+    (folders[0] / "a.png").write_bytes(png(9))
+    summary = build(ws, *folders, rows_a_part=1)
+    assert (summary.images, summary.vectors) == (6, 6)
+    assert_consistent(ws)
+
+
 def test_rewritten_shards_lose_what_they_no_longer_hold(tmp_path: Path) -> None:
     ws, shard, table = tmp_path / "ws", tmp_path / "s.tar", tmp_path / "t.parquet"
     write_tar(shard, {f"{n}.png": png(n) for n in range(4)} | {"bad.png": b"no"})
