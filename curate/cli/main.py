@@ -68,6 +68,10 @@ def main() -> None:
         _end_interrupted()
     except BrokenPipeError:
         sys.exit(0)  # the reader, such as head, has seen enough
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # which typer makes an error of
+            sys.exit(0)
+        raise
     except KdcurateError as error:
         if _pressed:
             _end_interrupted()

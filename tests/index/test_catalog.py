@@ -176,7 +176,7 @@ def test_every_table_and_view_is_explained(catalog: Catalog) -> None:
     assert {"images", "locations", "failures", "vectors", "selected"} <= {
         name for name, _ in tables
     }
-    assert [name for name, comment in tables if not comment] == ["kdcurate_schema"]
+    assert [name for name, comment in tables if not comment] == []
 
 
 def test_a_network_is_recorded_once(catalog: Catalog) -> None:
