@@ -22,8 +22,8 @@ _REFUSED = {
     "SUBQUERY": "no subqueries: it sees one image at a time",
     "WINDOW": "no window functions: it sees one image at a time",
 }
-# DuckDB calls it consistent, but with one argument it counts from today.
-_BY_THE_CLOCK = {"age"}
+# DuckDB 1.4 calls these consistent; with one argument, age counts from today.
+_UNSTEADY = {"age", "current_setting", "getvariable"}
 # Macros have no stability of their own; these are made of functions that have it.
 _STEADY_MACROS = re.compile(
     "(array|list|map)_[a-z_]+|date_add|days_in_month|fdiv|if|json|nullif|split_part"
@@ -135,7 +135,7 @@ def _check_function(connection: duckdb.DuckDBPyConnection, name: str) -> None:
         "SELECT stability FROM duckdb_functions() WHERE function_name = ?", [name]
     ).fetchall()
     steady = ("CONSISTENT",) in known or _STEADY_MACROS.fullmatch(name)
-    if known and (not steady or name in _BY_THE_CLOCK):
+    if known and (not steady or name in _UNSTEADY):
         raise UsageError(
             f"--where calls {name}(), which may answer differently the next time: "
             "equal inputs must give equal manifests"

@@ -37,16 +37,16 @@ def asked(teacher: str, student: str, tmp_path_factory: pytest.TempPathFactory) 
     catalog = Catalog(folder / "ws")
     pool = scored_pool(catalog, teacher, student, workers=0)
     find_by_hash(catalog, 4, Silent())
-    first = SelectOptions("kd3", budget=20, alpha=1.0)
+    first = SelectOptions("kd3", budget=40, per_class=10, alpha=1.0)
     select(scored_pool(catalog, teacher, workers=0), "first", first)
     where = "metadata->>'source' != 'site-1'"
-    select(pool, "second", SelectOptions("kd3", budget=20, alpha=0.5, perceptual=4, where=where))
+    select(pool, "second", SelectOptions("kd3", budget=30, alpha=0.5, perceptual=4, where=where))
     options = RunOptions(
         manifest="first",
         teacher=teacher,
         student="cifar:resnet8",
         method="kd",
-        train=TrainOptions(max_steps=6, batch_size=8, rounds=2, device="cpu"),
+        train=TrainOptions(max_steps=5, batch_size=8, rounds=2, device="cpu"),
         method_options={},
         workers=0,
     )
