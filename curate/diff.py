@@ -57,8 +57,7 @@ def compare(catalog: Catalog, first: str, second: str) -> Iterator[Path]:
     with scratch(catalog.workspace, "diff") as folder:
         compared = folder / "compared.parquet"
         query = _COMPARED.format(first=literal(first), second=literal(second))
-        with catalog.read() as connection:
-            connection.execute(f"COPY ({query}) TO {literal(compared)} (FORMAT parquet)")
+        catalog.write_parquet(query, compared)
         yield compared
 
 

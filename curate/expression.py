@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import difflib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from index.errors import UsageError
+from index.errors import UsageError, nearest
 
 Values = NDArray[np.float64]
 _OPERATORS: dict[type[ast.operator], Callable[[Values, Values], Values]] = {
@@ -81,7 +80,7 @@ def _check(node: ast.expr, known: Collection[str], depth: int = 0) -> None:
             _check_number(value)
         case ast.Name(id=name):
             if name not in known:
-                raise UsageError(f"--rank: no score is called {name!r}: {_nearest(name, known)}")
+                raise UsageError(f"--rank: no score is called {name!r}: {nearest(name, known)}")
         case ast.UnaryOp(op=ast.USub(), operand=operand):
             _check(operand, known, depth + 1)
         case ast.BinOp(left=left, op=operator, right=right) if type(operator) in _OPERATORS:
@@ -108,17 +107,12 @@ def _check_call(function: str, count: int) -> None:
     functions = (*_OF_ONE, *_OF_MANY)
     if function not in functions:
         raise UsageError(
-            f"--rank: no function is called {function!r}: {_nearest(function, functions)}"
+            f"--rank: no function is called {function!r}: {nearest(function, functions)}"
         )
     if function in _OF_ONE and count != 1:
         raise UsageError(f"--rank: {function} takes one value, not {count}")
     if function in _OF_MANY and count < 2:
         raise UsageError(f"--rank: {function} takes two values or more, not {count}")
-
-
-def _nearest(name: str, known: Collection[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]}?" if near else f"choose one of {', '.join(sorted(known))}"
 
 
 def _shown(node: ast.expr) -> str:

@@ -16,7 +16,7 @@ from curate.quotas import BALANCES
 from curate.signals import check_needs
 from curate.strategies import Rank, Scored, Settings, Strategy, check_scored, make_strategy
 from index import __version__
-from index.catalog import Catalog, literal
+from index.catalog import literal
 from index.duplicates import (
     Groups,
     check_bits,
@@ -202,15 +202,10 @@ def _fill(
         ledger.add_filtered(filtered)
     ledger.add_groups(*_groups(pool, options, progress))
     if pool.decided_by is not None:
-        ledger.keep_only(_write_decided(pool.catalog, pool.decided_by, ledger.scratch))
-
-
-def _write_decided(catalog: Catalog, manifest: str, folder: Path) -> Path:
-    path = folder / "decided.parquet"
-    query = f"SELECT image_id FROM decisions WHERE manifest = {literal(manifest)}"
-    with catalog.read() as connection:
-        connection.execute(f"COPY ({query}) TO {literal(path)} (FORMAT parquet)")
-    return path
+        decided = ledger.scratch / "decided.parquet"
+        query = f"SELECT image_id FROM decisions WHERE manifest = {literal(pool.decided_by)}"
+        pool.catalog.write_parquet(query, decided)
+        ledger.keep_only(decided)
 
 
 def _groups(pool: Pool, options: SelectOptions, progress: Progress) -> Groups:

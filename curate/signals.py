@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
@@ -44,17 +45,17 @@ def gather_signals(
     Raises:
         WorkspaceError: an image has not all of them.
     """
-    return {name: _gather(catalog, teacher, name, ids) for name in names}
+    with catalog.read() as connection:
+        connection.register("wanted", {"image_id": ids, "place": np.arange(len(ids))})
+        return {name: _gather(connection, teacher, name, ids) for name in names}
 
 
-def _gather(catalog: Catalog, teacher: str, name: str, ids: Ids) -> Floats:
+def _gather(connection: duckdb.DuckDBPyConnection, teacher: str, name: str, ids: Ids) -> Floats:
     query, parameters = f"SELECT {name} FROM wanted JOIN images ON id = image_id", list[str]()
     if name not in COLUMNS:
         query = "SELECT value FROM wanted JOIN shifts USING (image_id)"
         query, parameters = f"{query} WHERE model = ? AND estimator = ?", [teacher, name]
-    with catalog.read() as connection:
-        connection.register("wanted", {"image_id": ids, "place": np.arange(len(ids))})
-        found = connection.execute(f"{query} ORDER BY place", parameters).fetchnumpy()
+    found = connection.execute(f"{query} ORDER BY place", parameters).fetchnumpy()
     (values,) = found.values()
     if len(values) != len(ids):
         raise WorkspaceError(f"not every image has its {name}: run the same command again")

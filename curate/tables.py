@@ -8,7 +8,7 @@ from typing import Any
 
 import duckdb
 
-from index.catalog.catalog import MEMORY_LIMIT
+from index.catalog import MEMORY_LIMIT
 
 _ROWS_AT_ONCE = 1024
 

@@ -138,7 +138,9 @@ def _derive(catalog: Catalog, manifest: Manifest, found: Verified, progress: Pro
             derived, decisions = decide(
                 _pool(catalog, manifest), manifest.name, _options(manifest), folder, None, progress
             )
-            stored = _write_stored(catalog, manifest.name, folder / "stored.parquet")
+            stored = folder / "stored.parquet"
+            query = f"SELECT * FROM decisions WHERE manifest = {literal(manifest.name)}"
+            catalog.write_parquet(query, stored)
             found.derived_hash = derived.content_hash
             found.differences = _differences(stored, decisions)
     except KdcurateError as error:
@@ -172,13 +174,6 @@ def _pool(catalog: Catalog, manifest: Manifest) -> Pool:
 def _options(manifest: Manifest) -> SelectOptions:
     known = {one.name for one in fields(SelectOptions)}
     return SelectOptions(**{k: v for k, v in manifest.options.items() if k in known})
-
-
-def _write_stored(catalog: Catalog, manifest: str, path: Path) -> Path:
-    query = f"SELECT * FROM decisions WHERE manifest = {literal(manifest)}"
-    with catalog.read() as connection:
-        connection.execute(f"COPY ({query}) TO {literal(path)} (FORMAT parquet)")
-    return path
 
 
 def _differences(stored: Path, derived: Path) -> dict[str, int]:

@@ -67,8 +67,7 @@ def build_index(
 
     The work is done by `engine`, on this machine by default. Memory is bounded by `rows_a_part`
     vectors and a few partitions of pixels. What a killed run had committed stays; the rest is done
-    by the next. Which FAISS index: `settings`, or those of
-    the last build.
+    by the next. Which FAISS index: `settings`, or those of the last build.
 
     Raises:
         UsageError: FAISS knows no such index, or none fits the memory budget.

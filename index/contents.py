@@ -12,14 +12,14 @@ from typing import NamedTuple
 import duckdb
 
 from index import sources
-from index.catalog import Catalog, literal
+from index.catalog import Catalog
 from index.errors import DataError
 from index.ids import content_sha256, image_id
 from index.workers import default_workers, ordered_map
 
 _IMAGES_A_TASK = 512
 # One location an image, in the order of the containers, so that each is read front to back.
-PLAN = """
+_PLAN = """
 SELECT image_id, arg_min(kind, uri) AS kind, arg_min(container, uri) AS container,
        arg_min(position, uri) AS position, arg_min(length, uri) AS length
 FROM locations {where} GROUP BY image_id ORDER BY container, position, image_id
@@ -57,9 +57,7 @@ def read_tasks(catalog: Catalog, only: str = "") -> Iterator[ReadTask]:
     with tempfile.TemporaryDirectory(prefix="kdcurate-") as scratch:
         plan = Path(scratch, "plan.parquet")
         where = f"WHERE image_id IN ({only})" if only else ""
-        with catalog.read() as connection:
-            query = PLAN.format(where=where)
-            connection.execute(f"COPY ({query}) TO {literal(plan)} (FORMAT parquet)")
+        catalog.write_parquet(_PLAN.format(where=where), plan)
         with duckdb.connect() as connection:
             cursor = connection.execute("FROM read_parquet(?)", [str(plan)])
             while rows := cursor.fetchmany(_IMAGES_A_TASK):

@@ -16,6 +16,9 @@ A message says in one line what happened, to which file, and what to do.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Collection
+
 
 class KdcurateError(Exception):
     """Base of every error with a message meant for the user."""
@@ -61,3 +64,9 @@ class NetworkError(KdcurateError):
 
 class MethodError(KdcurateError):
     """A distillation method that does not fit a network."""
+
+
+def nearest(name: str, known: Collection[str]) -> str:
+    """Return the end of a message about a name that is not known: the nearest, or all there are."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"choose one of {', '.join(sorted(known))}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import duckdb
 
-from index.catalog import Catalog, literal
+from index.catalog import MEMORY_LIMIT, Catalog, literal
 
 _QUERY = (
     "SELECT image_id FROM vectors WHERE embedder = ? AND image_id IN (SELECT unnest(?::BIGINT[]))"
@@ -25,7 +25,7 @@ class KnownIds:
     def __init__(self, catalog: Catalog, embedder: str) -> None:
         self._catalog = catalog
         self._embedder = embedder
-        self._duckdb = duckdb.connect()
+        self._duckdb = duckdb.connect(config={"memory_limit": MEMORY_LIMIT})
 
     def __call__(self, ids: list[int]) -> set[int]:
         """Return which of these images have their vector.

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from itertools import islice
 
 from index import sources
-from index.decoded import decode_partition
 from index.decoding import Decoder, Pixels, View
-from index.quarantine import Quarantine
+from index.quarantine import Quarantine, decode_partitions
 from index.sources import SourceOptions
-from index.workers import ordered_map
 
 _MOST_PARTITIONS = 8
 
@@ -24,9 +21,8 @@ def first_pixels(
     Lists no more of the sources than that takes.
     """
     quarantine = Quarantine(Decoder(view, options.formats))
-    decode_one = partial(decode_partition, decoder=quarantine.decoder)
     first = islice(sources.partitions(source_names, options), _MOST_PARTITIONS)
-    for decoded in ordered_map(decode_one, first, 1, quarantine):
+    for decoded in decode_partitions(first, quarantine, 1):
         if len(decoded.pixels):
             return decoded.pixels[:count]
     return None

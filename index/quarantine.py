@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
-from index.decoded import DecodedPartition, Outcome, gather, outcomes, unread
+from index.decoded import DecodedPartition, Outcome, decode_partition, gather, outcomes, unread
 from index.decoding import Decoder
 from index.errors import DataError
 from index.sources import Partition
-from index.workers import process_context, start_worker
+from index.workers import ordered_map, process_context, start_worker
 
 IMAGE_LIMIT_S = 60.0
 _USUAL_S = 1.0  # far more than an image takes; a slower partition is only read with more care
@@ -63,6 +64,14 @@ class Quarantine:
             guilty[underway.sha256] = f"the decoder {reason}"
             yield replace(underway, reason=guilty[underway.sha256])
             done += 1
+
+
+def decode_partitions(
+    partitions: Iterable[Partition], quarantine: Quarantine, workers: int
+) -> Generator[DecodedPartition, None, None]:
+    """Decode partitions in worker processes, in their order; what kills or hangs one is rescued."""
+    decode_one = partial(decode_partition, decoder=quarantine.decoder)
+    yield from ordered_map(decode_one, partitions, workers, quarantine)
 
 
 class _LostError(Exception):

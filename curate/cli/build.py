@@ -264,9 +264,7 @@ def _plan(
         "partitions": len(todo),
         "images": images,
         "disk_mb": round(images * (network.dim * 6 + 400) / 1e6, 1),
-        "ram_mb": round(
-            (todo.images * network.dim * 4 + 64 * 512 * network.view.size**2 * 3) / 1e6, 1
-        ),
+        "ram_mb": round((images * network.dim * 4 + 64 * 512 * network.view.size**2 * 3) / 1e6, 1),
     }
     first = next(iter(todo), None)
     if first:

@@ -72,20 +72,16 @@ def main() -> None:
         if isinstance(end.__context__, BrokenPipeError):  # which typer makes an error of
             sys.exit(0)
         raise
-    except KdcurateError as error:
-        if _pressed:
-            _end_interrupted()
-        if debug:
-            raise
-        note(f"kdcurate: {error}")
-        sys.exit(error.exit_code)
     except Exception as error:
-        if _pressed:  # in the middle of a query, DuckDB puts a RuntimeError in its place
+        if _pressed:  # in the middle of a query, DuckDB puts an error of its own in its place
             _end_interrupted()
         if hasattr(error, "format_message"):
             sys.exit(_misused(error))
         if debug:
             raise
+        if isinstance(error, KdcurateError):
+            note(f"kdcurate: {error}")
+            sys.exit(error.exit_code)
         kind = type(error).__name__
         note(f"kdcurate: {kind}: {' '.join(str(error).split())} (--debug shows where)")
         sys.exit(1)

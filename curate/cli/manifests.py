@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import json as json_module
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +14,14 @@ import typer
 
 from curate.cli import exchange
 from curate.cli.arguments import DryRun, Json, Workers, Workspace
-from curate.cli.output import TerminalProgress, note, print_json, print_pairs, print_table
+from curate.cli.output import (
+    TerminalProgress,
+    note,
+    print_csv,
+    print_json,
+    print_pairs,
+    print_table,
+)
 
 if TYPE_CHECKING:
     from curate.diff import Difference
@@ -138,15 +145,10 @@ def _print_difference(found: Difference) -> None:
 
 
 def _print_rows(rows: Iterator[dict[str, Any]], json: bool) -> None:
-    writer = None
-    for row in rows:
-        if json:
-            sys.stdout.write(json_module.dumps(row) + "\n")
-            continue
-        if writer is None:
-            writer = csv.DictWriter(sys.stdout, list(row))
-            writer.writeheader()
-        writer.writerow(row)
+    if json:
+        sys.stdout.writelines(json_module.dumps(row) + "\n" for row in rows)
+    elif first := next(rows, None):
+        print_csv(list(first), ([list(row.values())] for row in chain([first], rows)))
 
 
 @manifests.command()

@@ -38,8 +38,7 @@ def write_rows(catalog: Catalog, manifest: Manifest, options: ExportOptions, fol
         suffixes=f"MAP {{{suffixes}}}",
         below=_CLASS_FOLDER if options.by_class else "''",
     )
-    with catalog.read() as connection:
-        connection.execute(f"COPY ({query}) TO {literal(path)} (FORMAT parquet)")
+    catalog.write_parquet(query, path)
     with duckdb.connect() as connection:
         there = one_row(connection, f"SELECT count(*) AS n FROM read_parquet({literal(path)})")["n"]
     if there != manifest.selected:

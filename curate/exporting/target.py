@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from index.errors import UsageError, WorkspaceError
-from index.files import is_out_of_space, out_of_space, rename
+from index.files import rename, told_if_full
 
 MARK = "kdcurate.json"
 
@@ -31,22 +31,19 @@ def whole(target: Path) -> Iterator[tuple[Path, Callable[[], bool]]]:
     temporary = target.with_name(f".{target.name}.kdcurate-tmp")
     was_there = os.path.lexists(target)
     try:
-        _remove(temporary)
-        yield temporary, lambda: not was_there
-        if was_there:
-            if not (target.is_file() and filecmp.cmp(temporary, target, shallow=False)):
-                refuse_standing(target)
-            return
-        _to_disk(temporary)
-        rename(temporary, target)
-    except Exception as error:
-        if is_out_of_space(error):
-            raise out_of_space(target) from error
-        if isinstance(error, OSError):
-            raise WorkspaceError(
-                f"cannot write {target} ({error.strerror}): free the way, or give another -o"
-            ) from error
-        raise
+        with told_if_full(target):
+            _remove(temporary)
+            yield temporary, lambda: not was_there
+            if was_there:
+                if not (target.is_file() and filecmp.cmp(temporary, target, shallow=False)):
+                    refuse_standing(target)
+                return
+            _to_disk(temporary)
+            rename(temporary, target)
+    except OSError as error:
+        raise WorkspaceError(
+            f"cannot write {target} ({error.strerror}): free the way, or give another -o"
+        ) from error
     finally:
         _remove(temporary)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable
 from importlib.metadata import entry_points
 
@@ -22,7 +21,7 @@ from curate.strategies.max_logit import MaxLogit
 from curate.strategies.msp import Msp
 from curate.strategies.null_space import NullSpace
 from curate.strategies.random import Random
-from index.errors import UsageError
+from index.errors import UsageError, nearest
 
 GROUP = "kdcurate.strategies"
 _STRATEGIES: dict[str, Callable[[Settings], Strategy]] = {
@@ -75,9 +74,7 @@ def find_strategy(name: str) -> Callable[[Settings], Strategy]:
                 "the package that brings it"
             ) from error
         return plugin
-    near = difflib.get_close_matches(name, strategy_names(), n=1)
-    hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(strategy_names())}"
-    raise UsageError(f"no strategy is called {name!r}: {hint}")
+    raise UsageError(f"no strategy is called {name!r}: {nearest(name, strategy_names())}")
 
 
 def refuse_alpha(settings: Settings, name: str, strategies: Iterable[Strategy]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 from filelock import FileLock
 
-from index.catalog.rows import one
+from index.catalog.rows import literal, one
 from index.errors import CatalogBusyError, WorkspaceError
 from index.files import atomic_path, is_out_of_space, out_of_space, remove_leftovers
 
@@ -60,6 +60,11 @@ class Catalog:
             yield connection
         finally:
             connection.close()
+
+    def write_parquet(self, query: str, path: Path) -> None:
+        """Write what a query answers to a Parquet file; errors as those of `read`."""
+        with self.read() as connection:
+            connection.execute(f"COPY ({query}) TO {literal(path)} (FORMAT parquet)")
 
     @contextmanager
     def write(self, patience_s: float = WRITE_PATIENCE_S) -> Iterator[duckdb.DuckDBPyConnection]:

@@ -7,15 +7,15 @@ from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.commit import Batch
-from index.decoded import DecodedPartition, decode_partition
+from index.decoded import DecodedPartition
 from index.engines.base import Job, Partitions
-from index.workers import default_workers, ordered_map
+from index.quarantine import decode_partitions
+from index.workers import default_workers
 
 # While one partition is embedded the next is there too: no core waits for the last slice of the
 # one before, nor for a commit.
@@ -40,7 +40,9 @@ class LocalEngine:
         underway: deque[_Embedding] = deque()
         threads = ThreadPoolExecutor(_AT_ONCE, "embedding")
         try:
-            with closing(_decoded(todo, job)) as partitions:
+            workers = default_workers() if job.workers is None else job.workers
+            work = decode_partitions(todo, job.quarantine, min(workers, len(todo)))
+            with closing(work) as partitions:
                 for decoded in partitions:
                     elsewhere = batch.ids.union(*(one.ids for one in underway))
                     underway.append(_begin(decoded, job, elsewhere, threads))
@@ -55,12 +57,6 @@ class LocalEngine:
             threads.shutdown(wait=False, cancel_futures=True)
         if batch.facts or batch.partitions:
             yield batch
-
-
-def _decoded(todo: Partitions, job: Job) -> Generator[DecodedPartition, None, None]:
-    decode_one = partial(decode_partition, decoder=job.quarantine.decoder)
-    workers = default_workers() if job.workers is None else job.workers
-    yield from ordered_map(decode_one, todo, min(workers, len(todo)), job.quarantine)
 
 
 def _begin(

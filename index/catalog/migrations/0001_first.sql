@@ -28,7 +28,7 @@ COMMENT ON COLUMN locations.kind IS 'the source that reads it again: files, list
 COMMENT ON COLUMN locations.container IS 'the file that holds it: the image''s own, a shard, or a Parquet file';
 COMMENT ON COLUMN locations.position IS 'byte offset in the container, or row number of a Parquet file';
 COMMENT ON COLUMN locations.length IS 'bytes of the image''s file';
-COMMENT ON COLUMN locations.metadata IS 'what came with the crawl: url, caption, ...; selection never reads it';
+COMMENT ON COLUMN locations.metadata IS 'what came with the crawl: url, caption, ...; no selection reads it but by --where';
 COMMENT ON COLUMN locations.partition IS 'the slice of its source that holds it; see partitions.key';
 
 CREATE TABLE failures (
