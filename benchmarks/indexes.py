@@ -120,8 +120,14 @@ def write_npy(catalog: Catalog, folder: Path) -> NDArray[np.int64]:
 
 
 def peer(
-    program: Path, catalog: Catalog, embeddings: Path, ids: NDArray[np.int64], budget: int
+    program: Path,
+    catalog: Catalog,
+    embeddings: Path,
+    ids: NDArray[np.int64],
+    budget: int,
+    minutes: float,
 ) -> dict[str, Any]:
+    """Measure what autofaiss makes of the same budget; where it takes too long, say only that."""
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch, "knn.index")
         command = [program, "build_index", embeddings, f"--index_path={path}"]
@@ -129,7 +135,10 @@ def peer(
         command += [f"--max_index_memory_usage={budget / 1e6:.1f}MB"]
         command += ["--current_memory_available=12GB"]
         began = time.monotonic()
-        subprocess.run(command, check=True, capture_output=True)
+        try:
+            subprocess.run(command, check=True, capture_output=True, timeout=60 * minutes)
+        except subprocess.TimeoutExpired:
+            return {"tool": "autofaiss", "index": "broken off", "s": time.monotonic() - began}
         seconds = time.monotonic() - began
         infos = json.loads(Path(scratch, "infos.json").read_text())
         index = faiss_module().read_index(str(path))
@@ -173,6 +182,9 @@ def main() -> None:
     parser.add_argument("--vectors", type=int, default=1_000_000)
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--peer", type=Path, help="the autofaiss program")
+    parser.add_argument(
+        "--peer-minutes", type=float, default=40, help="break off a build of the peer after these"
+    )
     parser.add_argument("--budgets-mb", type=float, nargs="+", help="default: one for each choice")
     options = parser.parse_args()
     faiss = faiss_module()
@@ -193,7 +205,7 @@ def main() -> None:
             found = [ours(catalog, options.dim, IndexSettings(memory_budget=budget))]
             print(row(budget, found[0]), file=sys.stderr, flush=True)
             if options.peer:
-                found.append(peer(options.peer, catalog, npy, ids, budget))
+                found.append(peer(options.peer, catalog, npy, ids, budget, options.peer_minutes))
             for one in found:
                 print(row(budget, one), flush=True)
         if (
