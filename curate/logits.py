@@ -69,6 +69,16 @@ class StoredLogits:
             gathered[here] = self._read(int(number))[rows[here]]
         return gathered
 
+    def have(self, ids: Ids) -> NDArray[np.bool_]:
+        """Tell which of the images `ids` (n,) this model has scored."""
+        with self._catalog.read() as connection:
+            connection.register("wanted", {"image_id": ids})
+            found = connection.execute(
+                "SELECT image_id FROM wanted JOIN scores USING (image_id) WHERE model = ?",
+                [self._model],
+            ).fetchnumpy()
+        return np.isin(ids, np.asarray(found["image_id"], dtype=np.int64))
+
     def _places(self, ids: Ids) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         wanted = {"image_id": ids, "place": np.arange(len(ids))}
         with self._catalog.read() as connection:

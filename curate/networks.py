@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -11,7 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from curate.pool import Pool
+from curate.reference_images import load_reference
 from curate.scoring import Scorer, score_pool
+from curate.search import choose_embedder
 from curate.shift import update_shifts
 from distill.moments import MomentTaps
 from distill.networks import Network, load_network, map_batches, register
@@ -29,13 +31,17 @@ def scored_pool(
     teacher: str,
     student: str | None = None,
     *,
+    reference: Sequence[str] = (),
     device: str = "cpu",
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Pool:
     """Score with teacher and student what they have not scored yet; return the pool as they see it.
 
+    `reference` names the sources of its reference set; see `curate.reference_images`.
+
     Raises:
+        DataError: no image of the reference can be read.
         NetworkError: a card or spec that cannot be loaded.
         UsageError: the two have different numbers of classes.
         WorkspaceError: there is no catalog; nothing is made in its place.
@@ -48,10 +54,20 @@ def scored_pool(
             f"{teacher} has {network.num_classes} classes, {student} {learner.num_classes}: "
             "they must be the same"
         )
+    known = None
+    if reference:
+        _, card = choose_embedder(catalog, embedder)
+        known = load_reference(
+            catalog, reference, card, network, device, workers=workers, progress=progress
+        ).key
     for model in filter(None, (network, learner)):
         score(catalog, model, device, workers=workers, progress=progress)
-    student_key = learner.key if learner else None
-    return replace(pool_of(catalog, network), student=student_key, embedder=embedder)
+    return replace(
+        pool_of(catalog, network),
+        student=learner.key if learner else None,
+        embedder=embedder,
+        reference=known,
+    )
 
 
 def pool_of(catalog: Catalog, teacher: Network) -> Pool:

@@ -104,7 +104,12 @@ def prepare_rounds(
     score(catalog, teacher, options.train.device, workers=options.workers, progress=progress)
 
     def make_reselect(run: str, ids: Ids) -> Rounds:
-        pool = replace(pool_of(catalog, teacher), embedder=parent.embedder, only=ids)
+        pool = replace(
+            pool_of(catalog, teacher),
+            embedder=parent.embedder,
+            only=ids,
+            reference=parent.options.get("reference"),
+        )
         return Rounds(catalog, parent, pool, run, progress)
 
     return make_reselect

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from curate.filters import Filters
+from curate.fitted import fitted_names
+from curate.fitted.update import update_fitted
 from curate.ledger import Ledger
 from curate.manifest import Manifest, commit_manifest, content_hash
 from curate.pool import Pool
 from curate.quotas import BALANCES
-from curate.signals import check_needs
+from curate.signals import check_needs, check_reference
 from curate.strategies import Rank, Scored, Settings, Strategy, check_scored, make_strategy
 from index import __version__
 from index.catalog import literal
@@ -32,7 +34,10 @@ from index.progress import Progress, Silent
 
 @dataclass(frozen=True)
 class SelectOptions:
-    """What a selection is made with; stored in the manifest as its options."""
+    """What a selection is made with; stored in the manifest as its options.
+
+    `reference` is the key of the pool's reference set, whatever is given here.
+    """
 
     strategy: str
     rank: str | None = None
@@ -49,6 +54,7 @@ class SelectOptions:
     max_pixels: int | None = None
     max_copies: int | None = None
     where: str | None = None
+    reference: str | None = None
 
     @property
     def filters(self) -> Filters:
@@ -76,6 +82,14 @@ class SelectOptions:
         if self.perceptual is not None:
             check_bits(self.perceptual, "--perceptual")
         self.filters.check()
+
+    def check_reference(self, *, given: bool) -> None:
+        """Check that a reference set is given where the strategy needs one; before any work.
+
+        Raises:
+            UsageError: it is not.
+        """
+        check_reference(self.strategy, self.make_strategy().needs, given=given)
 
     def make_strategy(self) -> Strategy:
         """Make the strategy: `rank` of its expression, every other of its name.
@@ -135,10 +149,12 @@ def decide(
         NothingSelectedError: no image is eligible.
     """
     options.check()
+    options = replace(options, reference=pool.reference)
     strategy = options.make_strategy()
     if options.budget is not None:  # without one there is nothing to share
         options = replace(options, balance=options.balance or strategy.default_balance)
     _check(pool, strategy, options)
+    update_fitted(pool, strategy.needs, progress)
     ledger = Ledger(folder, pool.classes)
     try:
         _fill(ledger, pool, strategy, options, progress or Silent())
@@ -161,7 +177,7 @@ def decide(
             options=options.as_json(),
             teacher=pool.teacher,
             student=pool.student,
-            embedder=pool.embedder if options.near_duplicates else None,
+            embedder=pool.embedder if _reads_vectors(strategy, options) else None,
             parent=parent,
             seed=options.seed,
             pool=total,
@@ -179,11 +195,16 @@ def _check(pool: Pool, strategy: Strategy, options: SelectOptions) -> None:
     if strategy.needs_student and pool.student is None:
         otherwise = ", or --alpha 1" if hasattr(strategy, "alpha") else ""
         raise UsageError(f"{options.strategy} needs a student: give --student CARD{otherwise}")
+    options.check_reference(given=pool.reference is not None)
     check_needs(pool.catalog, pool.teacher, options.strategy, strategy.needs)
     if options.reverse and strategy.thresholds(np.ones(pool.classes, np.int64)) is not None:
         raise UsageError(f"--reverse makes no sense with {options.strategy}: it has thresholds")
     if options.near_duplicates is not None and pool.embedder is None:
         raise UsageError("--near-duplicates needs an index: run build-index with an embedder")
+
+
+def _reads_vectors(strategy: Strategy, options: SelectOptions) -> bool:
+    return bool(options.near_duplicates) or not set(strategy.needs).isdisjoint(fitted_names())
 
 
 def _fill(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import duckdb
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +11,9 @@ from numpy.typing import NDArray
 from curate.scoring import shift_store
 from index.catalog import Catalog, insert, literal, one
 from index.files import scratch
-from index.parts import Part, list_parts, read_live
+from index.parts import Ids, Part, list_parts, read_live
+
+Floats = NDArray[np.float32]
 
 # Why a network may lack an estimate, for the refusal. `distill.moments` and `distill.rowspace`
 # have the formulas.
@@ -34,12 +38,44 @@ def update_shifts(catalog: Catalog, model: str) -> list[str]:
 
 
 def stored_estimates(catalog: Catalog, model: str) -> list[str]:
-    """Return the estimates that the catalog has of a model."""
+    """Return the estimates that the catalog has of a model, but for those that are fitted."""
     with catalog.read() as connection:
         rows = connection.execute(
             "SELECT DISTINCT estimator FROM shifts WHERE model = ? ORDER BY 1", [model]
         ).fetchall()
-    return [name for (name,) in rows]
+    return [name for (name,) in rows if name in ESTIMATES]
+
+
+def store_estimate(
+    catalog: Catalog,
+    model: str,
+    estimator: str,
+    values: Iterable[tuple[Ids, Floats]],
+    reference: str | None = None,
+) -> None:
+    """Replace a stored estimate by the values (n,) of images (n,), a batch at a time.
+
+    They wait in a file of the workspace until there are all: memory does not grow with the pool.
+    """
+    with scratch(catalog.workspace, "shift") as folder:
+        file = folder / "values.parquet"
+        with duckdb.connect(folder / "values.duckdb") as table:
+            table.execute("CREATE TABLE shifted (image_id BIGINT, value FLOAT)")
+            for ids, value in values:
+                insert(table, "shifted", {"image_id": ids, "value": value})
+            table.execute(f"COPY shifted TO {literal(file)} (FORMAT parquet)")
+        key = [model, estimator, reference]
+        with catalog.write() as connection:
+            connection.execute(
+                "DELETE FROM shifts WHERE model = ? AND estimator = ? "
+                "AND reference IS NOT DISTINCT FROM ?",
+                key,
+            )
+            connection.execute(
+                "INSERT INTO shifts (model, estimator, reference, image_id, value) "
+                "SELECT ?, ?, ?, image_id, value FROM read_parquet(?)",
+                [*key, str(file)],
+            )
 
 
 def _update(catalog: Catalog, model: str, estimator: str) -> bool:
@@ -53,29 +89,17 @@ def _update(catalog: Catalog, model: str, estimator: str) -> bool:
         scored = one(connection, "SELECT count(*) FROM scores WHERE model = ?", [model])
     if not parts or scored == (0,):
         return False
-    if stored == scored:
-        return True
-    statistics = _layer_statistics(catalog, parts) if estimator in _PER_LAYER else None
-    with scratch(catalog.workspace, "shift") as folder:
-        values = folder / "values.parquet"
-        with duckdb.connect(folder / "values.duckdb") as table:
-            table.execute("CREATE TABLE shifted (image_id BIGINT, value FLOAT)")
-            for part in parts:
-                ids, raw = read_live(catalog, part)
-                value = (
-                    mean_z_score(raw.astype(np.float64), *statistics) if statistics else raw[:, 0]
-                )
-                insert(table, "shifted", {"image_id": ids, "value": value.astype(np.float32)})
-            table.execute(f"COPY shifted TO {literal(values)} (FORMAT parquet)")
-        with catalog.write() as connection:
-            connection.execute(
-                "DELETE FROM shifts WHERE model = ? AND estimator = ?", [model, estimator]
-            )
-            connection.execute(
-                "INSERT INTO shifts SELECT image_id, ?, ?, value FROM read_parquet(?)",
-                [model, estimator, str(values)],
-            )
+    if stored != scored:
+        store_estimate(catalog, model, estimator, _values(catalog, parts, estimator))
     return True
+
+
+def _values(catalog: Catalog, parts: list[Part], estimator: str) -> Iterator[tuple[Ids, Floats]]:
+    statistics = _layer_statistics(catalog, parts) if estimator in _PER_LAYER else None
+    for part in parts:
+        ids, raw = read_live(catalog, part)
+        value = mean_z_score(raw.astype(np.float64), *statistics) if statistics else raw[:, 0]
+        yield ids, value.astype(np.float32)
 
 
 def mean_z_score(

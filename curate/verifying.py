@@ -168,6 +168,7 @@ def _pool(catalog: Catalog, manifest: Manifest) -> Pool:
         student=manifest.student,
         embedder=manifest.embedder,
         decided_by=manifest.name,
+        reference=manifest.options.get("reference"),
     )
 
 

@@ -17,7 +17,7 @@ from index.errors import DataError
 from index.ids import content_sha256, image_id
 from index.workers import default_workers, ordered_map
 
-_IMAGES_A_TASK = 512
+IMAGES_A_TASK = 512
 # One location an image, in the order of the containers, so that each is read front to back.
 _PLAN = """
 SELECT image_id, arg_min(kind, uri) AS kind, arg_min(container, uri) AS container,
@@ -60,7 +60,7 @@ def read_tasks(catalog: Catalog, only: str = "") -> Iterator[ReadTask]:
         catalog.write_parquet(_PLAN.format(where=where), plan)
         with duckdb.connect() as connection:
             cursor = connection.execute("FROM read_parquet(?)", [str(plan)])
-            while rows := cursor.fetchmany(_IMAGES_A_TASK):
+            while rows := cursor.fetchmany(IMAGES_A_TASK):
                 yield ReadTask(tuple(map(Location._make, rows)))
 
 

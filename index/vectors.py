@@ -48,7 +48,7 @@ def sample_vectors(catalog: Catalog, embedder: str, count: int, seed: int) -> tu
     kept: Rows | None = None  # half as wide as what is returned
     for part in _parts(catalog, embedder):
         new_ids, rows = read_live(catalog, part)
-        new_keys = _mixed(new_ids, seed)
+        new_keys = mixed(new_ids, seed)
         if len(keys) == count and count:
             below = new_keys < keys[-1]
             new_ids, new_keys, rows = new_ids[below], new_keys[below], rows[below]
@@ -93,6 +93,16 @@ def vectors_of(catalog: Catalog, embedder: str, ids: Ids) -> Vectors:
     return _as_vectors(np.stack([rows[i] for i in range(len(ids))]))
 
 
+def mixed(ids: Ids, seed: int) -> NDArray[np.uint64]:
+    """Permute the 64-bit integers, another way for another seed (SplitMix64's finaliser)."""
+    golden = 0x9E3779B97F4A7C15
+    keys = ids.astype(np.uint64) ^ np.uint64((seed + 1) * golden % 2**64)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        keys = (keys ^ (keys >> np.uint64(shift))) * np.uint64(factor)
+    mixed: NDArray[np.uint64] = keys ^ (keys >> np.uint64(31))
+    return mixed
+
+
 def _parts(catalog: Catalog, embedder: str) -> list[Part]:
     with catalog.read() as connection:
         return list_parts(connection, f"vectors/{embedder}")
@@ -108,13 +118,3 @@ def _norms(vectors: Vectors) -> Vectors:
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     found: Vectors = np.where(norms > 0, norms, np.float32(1))
     return found
-
-
-def _mixed(ids: Ids, seed: int) -> NDArray[np.uint64]:
-    """Permute the 64-bit integers, another way for another seed (SplitMix64's finaliser)."""
-    golden = 0x9E3779B97F4A7C15
-    keys = ids.astype(np.uint64) ^ np.uint64((seed + 1) * golden % 2**64)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        keys = (keys ^ (keys >> np.uint64(shift))) * np.uint64(factor)
-    mixed: NDArray[np.uint64] = keys ^ (keys >> np.uint64(31))
-    return mixed

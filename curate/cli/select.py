@@ -27,8 +27,8 @@ def select(
         str | None,
         typer.Option(
             help="kd3 (the default), msp, dfnd, max_logit, energy, entropy, margin, gen, bn_shift, "
-            "bn_kl, null_space, classifier_angle, random, with --student agreement and "
-            "disagreement, or a plugin."
+            "bn_kl, null_space, classifier_angle, random, with --reference knn, with --student "
+            "agreement and disagreement, or a plugin."
         ),
     ] = None,
     rank: Annotated[
@@ -105,6 +105,15 @@ def select(
             "metadata->>'licence' = 'cc0'\". Nothing else in a selection reads metadata.",
         ),
     ] = None,
+    reference: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SOURCE",
+            help="Images like those that the teacher was trained on, from any source that "
+            "build-index reads; may be given more than once. knn measures by them; they never "
+            "enter the pool, and their labels are not needed.",
+        ),
+    ] = None,
     seed: Seed = 0,
     workers: Workers = None,
     device: Device = "auto",
@@ -120,6 +129,7 @@ def select(
     from curate.selection import select as decide
     from index.catalog import Catalog
     from index.errors import UsageError
+    from index.sources import check
 
     if strategy is not None and rank is not None:
         raise UsageError("--strategy and --rank exclude each other: a rank can name strategies")
@@ -141,17 +151,27 @@ def select(
         where=where,
     )
     options.check()
+    options.check_reference(given=bool(reference))
+    check(reference or ())
     catalog = Catalog(workspace)
     matching = options.filters.count_matching(catalog)
     if dry_run:
         plan = _plan(catalog, teacher, student) | {"options": options.as_json()}
+        if reference:
+            plan["reference"] = ", ".join(reference)
         if matching is not None:
             plan["images_that_match_where"] = matching
         (print_json if json else print_pairs)(plan)
         return
     progress = TerminalProgress()
     pool = scored_pool(
-        catalog, teacher, student, device=pick_device(device), workers=workers, progress=progress
+        catalog,
+        teacher,
+        student,
+        reference=reference or (),
+        device=pick_device(device),
+        workers=workers,
+        progress=progress,
     )
     manifest = decide(pool, name, options, progress=progress)
     if json:

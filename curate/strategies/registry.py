@@ -16,6 +16,7 @@ from curate.strategies.energy import Energy
 from curate.strategies.entropy import Entropy
 from curate.strategies.gen import Gen
 from curate.strategies.kd3 import Kd3
+from curate.strategies.knn import Knn
 from curate.strategies.margin import Margin
 from curate.strategies.max_logit import MaxLogit
 from curate.strategies.msp import Msp
@@ -40,6 +41,7 @@ _STRATEGIES: dict[str, Callable[[Settings], Strategy]] = {
     "bn_kl": BnKl,
     "null_space": NullSpace,
     "classifier_angle": ClassifierAngle,
+    "knn": Knn,
 }
 
 
