@@ -7,45 +7,31 @@ only so do the two figures compare.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property, partial
 
 import numpy as np
 
 from curate.distances import frechet_distance, median_bandwidth, mmd_squared, proxy_a_distance
-from curate.manifest import Manifest, find_manifest
+from curate.manifest import Manifest
+from curate.measures import Measure, store_measures, stored_measures
 from curate.pool import Pool
-from curate.references import Reference, stored_reference
-from curate.tables import rows_of
+from curate.references import stored_reference
 from distill.networks import Network
-from distill.setmoments import moment_distance
-from index.catalog import Catalog, insert, literal
-from index.decoding import Pixels, View
+from distill.setmoments import SetMoments
+from index.catalog import Catalog, literal
+from index.decoding import Pixels
 from index.errors import DataError, NetworkError, UsageError
 from index.parts import Ids
 from index.progress import Progress, Silent
 from index.reading import read_images
 from index.vectors import Vectors, mixed, vectors_of
 
-MOMENTS = "bn_moments"
-AGAINST_REFERENCE = ("frechet", "mmd", "proxy_a")
 # Images of each set: through the network, and by their vectors. What looks at pairs takes the
 # first of the latter, as many as PAIRED.
 READ_IMAGES, VECTORS, PAIRED = 512, 10_000, 2_000
 
 _IDS_AT_ONCE = 1_000_000
-
-
-@dataclass(frozen=True)
-class SetShift:
-    """A row of the table `set_shifts`: a measure of pool and selection, of `images` images each."""
-
-    manifest: str
-    measure: str
-    reference: str | None
-    pool: float
-    selected: float
-    images: int
 
 
 def update_set_shift(
@@ -57,7 +43,7 @@ def update_set_shift(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, str]:
-    """Measure and store what the catalog does not have of a manifest; say what is left out, and why.
+    """Measure and store what the catalog does not have of a manifest; say what is left out and why.
 
     Without a reference that is the BN-moment distance, for which up to 512 images of the pool and
     512 of the selection are read again and go through the teacher. With one, also the Frechet
@@ -66,87 +52,101 @@ def update_set_shift(
     Raises:
         WorkspaceError: the vectors or the reference are damaged.
     """
-    stored = {row["measure"] for row in stored_measures(pool.catalog, manifest.name)}
-    found, left_out = list[SetShift](), dict[str, str]()
-
-    def measure(name: str, compute: Callable[[], SetShift]) -> None:
-        try:
-            found.append(compute())
-        except (UsageError, NetworkError, DataError) as error:
-            left_out[name] = str(error)
-
-    progress = progress or Silent()
-    if MOMENTS not in stored:
-        with progress.step("Measuring BatchNorm moments", None, "images") as advance:
-            measure(MOMENTS, lambda: _moments(pool, manifest, teacher, device, workers, advance))
-    missing = [name for name in AGAINST_REFERENCE if name not in stored]
-    if missing and pool.reference is not None and pool.embedder is not None:
-        with progress.step("Measuring against the reference", len(missing), "measures") as advance:
-            sets = _Sets(pool, manifest, stored_reference(pool.catalog, pool.reference))
-            for name in missing:
-                measure(name, getattr(sets, name))
-                advance(1)
-    _store(pool.catalog, manifest, found)
+    known = {
+        row["measure"]
+        for row in stored_measures(pool.catalog, manifest.name)
+        if row["reference"] in (None, pool.reference)
+    }
+    images = _Images(pool.catalog, manifest, teacher, device, workers)
+    measures: dict[str, Callable[[], Measure]] = {"bn_moments": images.bn_moments}
+    if pool.reference is not None and pool.embedder is not None:
+        vectors = _Vectors(pool.catalog, manifest, pool.embedder, pool.reference)
+        measures |= {"frechet": vectors.frechet, "mmd": vectors.mmd, "proxy_a": vectors.proxy_a}
+    missing = [name for name in measures if name not in known]
+    found, left_out = list[Measure](), dict[str, str]()
+    step = (progress or Silent()).step("Measuring as a set", len(missing), "measures")
+    with step as advance:
+        for name in missing:
+            try:
+                found.append(measures[name]())
+            except (UsageError, NetworkError, DataError) as error:
+                left_out[name] = str(error)
+            advance(1)
+    store_measures(pool.catalog, manifest, found)
     return left_out
 
 
-def stored_measures(catalog: Catalog, manifest: str) -> list[dict[str, Any]]:
-    """Return what is known of a manifest as a set: measure, pool, selected, images, reference."""
-    with catalog.read() as connection:
-        return list(rows_of(connection, _MEASURES, [manifest]))
+@dataclass(frozen=True)
+class _Images:
+    """Pool and selection as the teacher sees images of theirs."""
+
+    catalog: Catalog
+    manifest: Manifest
+    teacher: Network
+    device: str
+    workers: int | None
+
+    def bn_moments(self) -> Measure:
+        moments = SetMoments(self.teacher, self.device)
+        there = "(SELECT id AS image_id FROM images)"
+        of_pool, of_selected = _two_samples(self.catalog, self.manifest, READ_IMAGES, there)
+        pool, selected = (moments.distance(self._read(ids)) for ids in (of_pool, of_selected))
+        return Measure(self.manifest.name, "bn_moments", None, pool, selected, len(of_selected))
+
+    def _read(self, ids: Ids) -> Pixels:
+        """Read images again, in the order of their ids wherever they lie: (n, S, S, 3)."""
+        view, only = self.teacher.card.input.view(), f"SELECT unnest({ids.tolist()})"
+        batches = read_images(self.catalog, view, only=only, workers=self.workers)
+        keys, pixels = zip(*batches, strict=True)
+        ordered: Pixels = np.concatenate(pixels)[np.argsort(np.concatenate(keys))]
+        return ordered
 
 
-class _Sets:
-    """Pool, selection, and reference as vectors, and what is measured of them."""
+@dataclass(frozen=True)
+class _Vectors:
+    """Pool, selection, and reference by the embedder's vectors, in an order drawn by their ids."""
 
-    def __init__(self, pool: Pool, manifest: Manifest, reference: Reference) -> None:
-        assert pool.embedder is not None
-        there = f"(SELECT image_id FROM vectors WHERE embedder = {literal(pool.embedder)})"
-        of_pool, of_selected = _two_samples(pool.catalog, manifest, VECTORS, there)
-        self._manifest, self._key, self._seed = manifest.name, reference.key, manifest.seed
-        self._pool = vectors_of(pool.catalog, pool.embedder, of_pool)
-        self._selected = vectors_of(pool.catalog, pool.embedder, of_selected)
-        drawn = np.argsort(mixed(reference.ids, manifest.seed), kind="stable")
-        self._reference = reference.vectors[drawn]
+    catalog: Catalog
+    manifest: Manifest
+    embedder: str
+    reference: str
 
-    def frechet(self) -> SetShift:
-        return self._row("frechet", lambda x: frechet_distance(x, self._reference), VECTORS)
+    def frechet(self) -> Measure:
+        return self._measure("frechet", VECTORS, partial(frechet_distance, y=self._reference))
 
-    def mmd(self) -> SetShift:
+    def mmd(self) -> Measure:
         reference = self._reference[:PAIRED]
         bandwidth = median_bandwidth(reference)
-        return self._row("mmd", lambda x: mmd_squared(x, reference, bandwidth), PAIRED)
+        return self._measure("mmd", PAIRED, partial(mmd_squared, y=reference, bandwidth=bandwidth))
 
-    def proxy_a(self) -> SetShift:
-        reference = self._reference[:PAIRED]
-        return self._row("proxy_a", lambda x: proxy_a_distance(x, reference, self._seed), PAIRED)
+    def proxy_a(self) -> Measure:
+        distance = partial(proxy_a_distance, y=self._reference[:PAIRED], seed=self.manifest.seed)
+        return self._measure("proxy_a", PAIRED, distance)
 
-    def _row(self, name: str, distance: Callable[[Vectors], float], most: int) -> SetShift:
-        of_pool, of_selected = self._pool[:most], self._selected[:most]
+    def _measure(self, name: str, most: int, distance: Callable[[Vectors], float]) -> Measure:
+        of_pool, of_selected = (vectors[:most] for vectors in self._samples)
         values = distance(of_pool), distance(of_selected)
-        return SetShift(self._manifest, name, self._key, *values, len(of_selected))
+        return Measure(self.manifest.name, name, self.reference, *values, len(of_selected))
 
+    @cached_property
+    def _samples(self) -> tuple[Vectors, Vectors]:
+        there = f"(SELECT image_id FROM vectors WHERE embedder = {literal(self.embedder)})"
+        of_pool, of_selected = _two_samples(self.catalog, self.manifest, VECTORS, there)
+        return (
+            vectors_of(self.catalog, self.embedder, of_pool),
+            vectors_of(self.catalog, self.embedder, of_selected),
+        )
 
-def _moments(
-    pool: Pool,
-    manifest: Manifest,
-    teacher: Network,
-    device: str,
-    workers: int | None,
-    advance: Callable[[int], None],
-) -> SetShift:
-    there = "(SELECT id AS image_id FROM images)"
-    teacher.to(device)
-    values = []
-    for ids in (samples := _two_samples(pool.catalog, manifest, READ_IMAGES, there)):
-        pixels = _pixels(pool.catalog, ids, teacher.card.input.view(), workers)
-        values.append(moment_distance(teacher, pixels, device))
-        advance(len(ids))
-    return SetShift(manifest.name, MOMENTS, None, values[0], values[1], len(samples[1]))
+    @cached_property
+    def _reference(self) -> Vectors:
+        """Whatever the manifest, the same of them in the same order."""
+        found = stored_reference(self.catalog, self.reference)
+        drawn = np.argsort(mixed(found.ids, 0), kind="stable")
+        return found.vectors[drawn]
 
 
 def _two_samples(catalog: Catalog, manifest: Manifest, most: int, there: str) -> tuple[Ids, Ids]:
-    """Draw as many images of the pool as of the selection, at most `most`, in an order of their own.
+    """Draw as many images of the pool as of the selection, at most `most`.
 
     Args:
         there: SQL of a relation whose image_id are those that can be measured.
@@ -154,9 +154,8 @@ def _two_samples(catalog: Catalog, manifest: Manifest, most: int, there: str) ->
     selected = _sample(catalog, manifest, most, f"{there} t USING (image_id) WHERE selected")
     if len(selected) == 0:
         raise UsageError("none of its images is there any more")
-    return _sample(
-        catalog, manifest, len(selected), f"{there} t USING (image_id) WHERE true"
-    ), selected
+    everything = f"{there} t USING (image_id) WHERE true"
+    return _sample(catalog, manifest, len(selected), everything), selected
 
 
 def _sample(catalog: Catalog, manifest: Manifest, most: int, where: str) -> Ids:
@@ -174,27 +173,3 @@ def _sample(catalog: Catalog, manifest: Manifest, most: int, where: str) -> Ids:
         kept = np.concatenate([kept, np.asarray(found["image_id"], dtype=np.int64)])
         kept = kept[np.argsort(mixed(kept, manifest.seed), kind="stable")[:most]]
     return kept
-
-
-def _pixels(catalog: Catalog, ids: Ids, view: View, workers: int | None) -> Pixels:
-    """Read images again, in the order of their ids whatever their places: (n, S, S, 3)."""
-    only = f"SELECT unnest({ids.tolist()})"
-    keys, pixels = zip(*read_images(catalog, view, only=only, workers=workers), strict=True)
-    ordered: Pixels = np.concatenate(pixels)[np.argsort(np.concatenate(keys))]
-    return ordered
-
-
-def _store(catalog: Catalog, manifest: Manifest, found: list[SetShift]) -> None:
-    if not found:
-        return
-    columns = {name: [asdict(one)[name] for one in found] for name in asdict(found[0])}
-    with catalog.write() as connection:
-        there = find_manifest(connection, manifest.name)
-        if there is not None and there.content_hash == manifest.content_hash:
-            insert(connection, "set_shifts", columns, replace_on=["manifest", "measure"])
-
-
-_MEASURES = """
-SELECT measure, pool, selected, images, reference FROM manifest_measures WHERE manifest = ?
-ORDER BY images IS NULL, measure
-"""

@@ -42,7 +42,7 @@ class BatchNormTaps(Generic[Measured]):
         ]
         if not self.layers:
             raise NetworkError(
-                f"{network.card.architecture} has no BatchNorm layer, which bn_shift needs"
+                f"{network.card.architecture} has no BatchNorm layer with running statistics"
             )
         self._measure = measure
         self._passes = threading.local()

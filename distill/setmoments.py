@@ -14,35 +14,45 @@ from distill.networks.network import Network
 _Sums = list[tuple[Tensor, Tensor]]
 
 
-def moment_distance(network: Network, pixels: Pixels, device: torch.device | str = "cpu") -> float:
-    """Return the mean over layers of |mu - mu^| / sigma^ + |log(sigma / sigma^)|, its mean a layer.
-
-    mu = mean_i mu_i and sigma^2 = mean_i (sigma_i^2 + mu_i^2) - mu^2 are the moments of all pixels
-    of all images at a BatchNorm's input, by channel, of those mu_i, sigma_i of each image; mu^,
-    sigma^ are the layer's running ones. An image that is unlike the training data counts as far as
-    the set does: its opposite makes up for it. Sums are float64.
+class SetMoments:
+    """Measures sets of images by their moments at the input of every BatchNorm layer.
 
     Args:
-        network: in eval mode, on `device`.
-        pixels: (n, S, S, 3) uint8, at least one image, in the view of the network's input.
+        network: in eval mode; it is moved to `device`.
         device: where the network computes.
 
     Raises:
         NetworkError: the network has no BatchNorm2d layer with running statistics.
     """
-    taps = BatchNormTaps(network, _sums)
 
-    def one_batch(images: Tensor) -> _Sums:
-        network(images)
-        return taps.latest()
+    def __init__(self, network: Network, device: torch.device | str = "cpu") -> None:
+        self._taps = BatchNormTaps(network, _sums)
+        network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._network = network
+        self._device = device
 
-    with taps:
-        slices = map_batches(one_batch, pixels, network.card.input, device)
-    distances = [
-        bn_shift(_moments(sums, len(pixels), layer), layer)
-        for layer, sums in zip(taps.layers, zip(*slices, strict=True), strict=True)
-    ]
-    return float(torch.cat(distances).mean())
+    def distance(self, pixels: Pixels) -> float:
+        """Return the mean over layers and channels of |mu - mu^| / sigma^ + |log(sigma / sigma^)|.
+
+        mu = mean_i mu_i and sigma^2 = mean_i (sigma_i^2 + mu_i^2) - mu^2 are the moments of all
+        pixels of all images i at a layer's input, by channel; mu^, sigma^ the layer's running
+        ones. What an image has too much of makes up for what another lacks, as it did in training.
+        The mean over the channels is taken first. Sums are float64.
+
+        Args:
+            pixels: (n, S, S, 3) uint8, at least one image, in the view of the network's input.
+        """
+        with self._taps:
+            slices = map_batches(self._one_batch, pixels, self._network.card.input, self._device)
+        distances = [
+            bn_shift(_moments(sums, len(pixels), layer), layer)
+            for layer, sums in zip(self._taps.layers, zip(*slices, strict=True), strict=True)
+        ]
+        return float(torch.cat(distances).mean())
+
+    def _one_batch(self, images: Tensor) -> _Sums:
+        self._network(images)
+        return self._taps.latest()
 
 
 def _sums(moments: Moments, layer: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:  # noqa: ARG001

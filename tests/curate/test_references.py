@@ -64,9 +64,7 @@ def test_a_reference_without_images_is_refused(pool: Pool, teacher: str, tmp_pat
         with_reference(pool, teacher, empty)
 
 
-def test_a_damaged_file_is_named_with_its_remedy(
-    pool: Pool, teacher: str, reference: Path
-) -> None:
+def test_a_damaged_file_is_named_with_its_remedy(pool: Pool, teacher: str, reference: Path) -> None:
     key = with_reference(pool, teacher, reference).reference
     assert key is not None
     file = pool.catalog.workspace / "references" / f"{key}.npz"

@@ -9,7 +9,7 @@ from torch import nn
 
 from distill.networks import normalise
 from distill.networks.inference import CPU_BATCH
-from distill.setmoments import moment_distance
+from distill.setmoments import SetMoments
 from index.errors import NetworkError
 
 from .helpers import Mlp, network, tiny
@@ -32,7 +32,7 @@ def test_against_numpy(count: int) -> None:
     expected = np.sqrt(layer.running_var.double().numpy() + layer.eps)
     centre = np.abs(pixels.mean(1) - layer.running_mean.double().numpy()) / expected
     spread = np.abs(np.log(np.sqrt(pixels.var(1) + layer.eps) / expected))
-    found = moment_distance(net, images)
+    found = SetMoments(net).distance(images)
     assert found == pytest.approx((centre + spread).mean(), rel=1e-5)
 
 
@@ -45,8 +45,8 @@ def test_a_set_whose_moments_were_learnt_is_at_no_distance() -> None:
         net.train()(normalise(torch.from_numpy(images), net.card.input))
     net.eval()
     layer.running_var *= 1 - 1 / (40 * 16)  # BatchNorm keeps the unbiased one
-    assert moment_distance(net, images) == pytest.approx(0, abs=1e-5)
-    assert moment_distance(net, images // 2) > 0.1
+    assert SetMoments(net).distance(images) == pytest.approx(0, abs=1e-5)
+    assert SetMoments(net).distance(images // 2) > 0.1
 
 
 def test_the_distance_of_a_set_is_not_that_of_its_images() -> None:
@@ -59,14 +59,14 @@ def test_the_distance_of_a_set_is_not_that_of_its_images() -> None:
     with torch.no_grad():
         net.train()(normalise(torch.from_numpy(halves), net.card.input))
     net.eval()
-    apart = (moment_distance(net, halves[:30]) + moment_distance(net, halves[30:])) / 2
-    assert moment_distance(net, halves) < 0.01 * apart
+    apart = (SetMoments(net).distance(halves[:30]) + SetMoments(net).distance(halves[30:])) / 2
+    assert SetMoments(net).distance(halves) < 0.01 * apart
 
 
 def test_flat_images_are_at_a_finite_distance() -> None:
-    assert np.isfinite(moment_distance(tiny(), np.zeros((3, 8, 8, 3), np.uint8)))
+    assert np.isfinite(SetMoments(tiny()).distance(np.zeros((3, 8, 8, 3), np.uint8)))
 
 
 def test_a_network_without_batchnorm_is_refused_by_name() -> None:
     with pytest.raises(NetworkError, match="no BatchNorm layer"):
-        moment_distance(network(Mlp(3)), pictures(2))
+        SetMoments(network(Mlp(3))).distance(pictures(2))
