@@ -134,7 +134,8 @@ def delete_manifest(catalog: Catalog, name: str, *, dry_run: bool = False) -> in
             return _deletable(connection, name)
     with catalog.write() as connection:
         count = _deletable(connection, name)
-        connection.execute("DELETE FROM decisions WHERE manifest = ?", [name])
+        for table in ("decisions", "set_shifts"):
+            connection.execute(f"DELETE FROM {table} WHERE manifest = ?", [name])
         connection.execute("DELETE FROM manifests WHERE name = ?", [name])
     return count
 

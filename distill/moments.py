@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,23 +13,28 @@ from torch import Tensor, nn
 from distill.networks.network import Network
 from index.errors import NetworkError
 
+Measured = TypeVar("Measured")
 
-class MomentTaps:
-    """While open, compares the input of every BatchNorm layer with its running statistics.
 
-        with MomentTaps(network) as taps:
+class BatchNormTaps(Generic[Measured]):
+    """While open, measures the moments of every BatchNorm layer's input.
+
+        with BatchNormTaps(network, measure) as taps:
             logits = network(images)
-            shifts = taps.shifts()  # {"bn_shift": (B, L), "bn_kl": (B, L)}
+            measured = taps.latest()  # measure(moments, layer), one a layer
 
     Args:
         network: in eval mode; a layer that is used several times in a pass counts by its last use.
             Several threads may use it at once: each is told of its own passes.
+        measure: what is kept of a layer's moments, (B, C) each.
 
     Raises:
         NetworkError: the network has no BatchNorm2d layer with running statistics.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(
+        self, network: Network, measure: Callable[[Moments, nn.BatchNorm2d], Measured]
+    ) -> None:
         self.layers = [
             layer
             for layer in network.modules()
@@ -36,8 +42,9 @@ class MomentTaps:
         ]
         if not self.layers:
             raise NetworkError(
-                f"{network.card.architecture} has no BatchNorm layer, which bn_shift needs"
+                f"{network.card.architecture} has no BatchNorm layer with running statistics"
             )
+        self._measure = measure
         self._passes = threading.local()
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
 
@@ -55,17 +62,34 @@ class MomentTaps:
             handle.remove()
         self._passes = threading.local()
 
-    def shifts(self) -> dict[str, Tensor]:
-        """Raw ``bn_shift`` and ``bn_kl`` of the latest forward pass, (B, L): a column a layer."""
-        found: dict[nn.Module, tuple[Tensor, Tensor]] = self._passes.shifts
-        shift, divergence = zip(*(found.pop(layer) for layer in self.layers), strict=True)
-        return {"bn_shift": torch.stack(shift, dim=1), "bn_kl": torch.stack(divergence, dim=1)}
+    def latest(self) -> list[Measured]:
+        """Return what was measured in the latest forward pass of this thread, one a layer."""
+        found: dict[nn.Module, Measured] = self._passes.measured
+        return [found.pop(layer) for layer in self.layers]
 
     def _record(self, layer: nn.Module, inputs: tuple[Any, ...]) -> None:
         assert isinstance(layer, nn.BatchNorm2d)
-        found: dict[nn.Module, tuple[Tensor, Tensor]] = vars(self._passes).setdefault("shifts", {})
-        moments = spatial_moments(inputs[0])
-        found[layer] = bn_shift(moments, layer), bn_kl(moments, layer)
+        found: dict[nn.Module, Measured] = vars(self._passes).setdefault("measured", {})
+        found[layer] = self._measure(spatial_moments(inputs[0]), layer)
+
+
+class MomentTaps(BatchNormTaps[tuple[Tensor, Tensor]]):
+    """Taps that compare each image's moments with the layers' running statistics.
+
+    with MomentTaps(network) as taps:
+        logits = network(images)
+        shifts = taps.shifts()  # {"bn_shift": (B, L), "bn_kl": (B, L)}
+    """
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(
+            network, lambda found, layer: (bn_shift(found, layer), bn_kl(found, layer))
+        )
+
+    def shifts(self) -> dict[str, Tensor]:
+        """Raw ``bn_shift`` and ``bn_kl`` of the latest forward pass, (B, L): a column a layer."""
+        shift, divergence = zip(*self.latest(), strict=True)
+        return {"bn_shift": torch.stack(shift, dim=1), "bn_kl": torch.stack(divergence, dim=1)}
 
 
 class Moments(NamedTuple):

@@ -19,6 +19,7 @@ from curate.cli.output import (
     note,
     print_csv,
     print_json,
+    print_measures,
     print_pairs,
     print_table,
 )
@@ -61,21 +62,25 @@ def show(
     workspace: Workspace = Path("workspace"),
     json: Json = False,
 ) -> None:
-    """Show what a manifest was made with, its reasons, and its classes.
+    """Show what a manifest was made with, how far it is as a set, its reasons, and its classes.
 
     Example: kdcurate manifests show first -w WS
     """
     from curate.explain import class_balance, reasons
     from curate.manifest import get_manifest
+    from curate.measures import stored_measures
     from index.catalog import Catalog
 
     catalog = Catalog(workspace)
     manifest = get_manifest(catalog, name)
     why, classes = reasons(catalog, name), class_balance(catalog, name)
+    measures = stored_measures(catalog, name)
     if json:
-        print_json({**asdict(manifest), "reasons": why, "classes": classes})
+        found = {**asdict(manifest), "reasons": why, "classes": classes, "shift": measures}
+        print_json(found)
         return
     print_pairs(asdict(manifest))
+    print_measures(measures)
     print_table(("reason", "images"), list(why.items()))
     if classes:
         print_table(list(classes[0]), [list(row.values()) for row in classes])

@@ -6,7 +6,7 @@ import csv
 import json
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from textwrap import indent
@@ -91,6 +91,12 @@ def print_pairs(pairs: dict[str, Any]) -> None:
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print a table on stdout; whatever the crawl holds is shown as text."""
     print_batches(columns, iter([rows]))
+
+
+def print_measures(measures: Sequence[Mapping[str, Any]]) -> None:
+    """Print how far the images of a manifest are, as a set, from the teacher's own data."""
+    columns = ("measure", "pool", "selected", "images")
+    print_table(columns, [[row[column] for column in columns] for row in measures])
 
 
 def print_batches(columns: Sequence[str], batches: Iterator[Sequence[Sequence[Any]]]) -> None:

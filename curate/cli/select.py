@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from curate.cli.arguments import Device, DryRun, Json, Seed, Workers, Workspace, pick_device
-from curate.cli.output import TerminalProgress, note, print_json, print_pairs
+from curate.cli.output import TerminalProgress, note, print_json, print_measures, print_pairs
 
 if TYPE_CHECKING:
     from curate.manifest import Manifest
@@ -133,9 +133,12 @@ def select(
 
     Example: kdcurate select -w WS --teacher teacher.toml --strategy kd3 --budget 8000 --name first
     """
+    from curate.measures import stored_measures
     from curate.networks import scored_pool
     from curate.selection import SelectOptions
     from curate.selection import select as decide
+    from curate.setshift import update_set_shift
+    from distill.networks import load_network
     from index.catalog import Catalog
     from index.errors import UsageError
     from index.sources import check
@@ -184,10 +187,22 @@ def select(
         progress=progress,
     )
     manifest = decide(pool, name, options, progress=progress)
+    left_out = update_set_shift(
+        pool,
+        manifest,
+        load_network(teacher),
+        device=pick_device(device),
+        workers=workers,
+        progress=progress,
+    )
+    measures = stored_measures(catalog, manifest.name)
     if json:
-        print_json(summary(manifest))
+        print_json(summary(manifest) | {"shift": measures, "shift_left_out": left_out})
         return
     print_pairs(summary(manifest))
+    print_measures(measures)
+    for measure, reason in left_out.items():
+        note(f"no {measure}: {reason}")
     command = ["kdcurate", "distill", "-w", str(workspace), "--manifest", manifest.name]
     note(f"next: {shlex.join([*command, '--teacher', teacher, '--student', 'cifar:resnet8'])}")
 
