@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from curate.quotas import BALANCES, class_quotas
 
 AVAILABLE = st.lists(st.integers(0, 10_000_000) | st.integers(0, 12), min_size=1, max_size=12)
+LEISURELY = settings(deadline=None, max_examples=50)
 BUDGET = st.integers(1, 20_000_000) | st.integers(1, 60)
 
 
@@ -42,6 +43,7 @@ def test_no_balance_is_no_quota() -> None:
 
 
 @pytest.mark.parametrize("balance", [name for name in BALANCES if name != "none"])
+@LEISURELY
 @given(available=AVAILABLE, budget=BUDGET)
 def test_quotas_spend_the_budget_and_no_more_than_there_is(
     balance: str, available: list[int], budget: int
@@ -51,6 +53,7 @@ def test_quotas_spend_the_budget_and_no_more_than_there_is(
     assert all(0 <= quota <= there for quota, there in zip(found, available, strict=True))
 
 
+@LEISURELY
 @given(available=AVAILABLE, budget=BUDGET)
 def test_the_level_fill_is_fair(available: list[int], budget: int) -> None:
     found = quotas(available, budget, "full")
@@ -74,7 +77,7 @@ def water(available: list[int], budget: int) -> list[Decimal]:
     return [min(low * root, count) for root, count in zip(roots, available, strict=True)]
 
 
-@settings(deadline=None, max_examples=40)
+@LEISURELY
 @given(available=AVAILABLE, budget=BUDGET)
 def test_sqrt_is_within_one_image_of_the_water_level(available: list[int], budget: int) -> None:
     with localcontext(prec=40):
@@ -86,6 +89,7 @@ def test_sqrt_is_within_one_image_of_the_water_level(available: list[int], budge
     assert [found[k] for k in order] == sorted(found)
 
 
+@LEISURELY
 @given(available=AVAILABLE, budget=BUDGET)
 def test_proportional_is_the_largest_remainder(available: list[int], budget: int) -> None:
     assert quotas(available, budget, "proportional") == largest_remainder(available, budget)

@@ -1,0 +1,198 @@
+"""How many images a selection takes: a number, a share of the pool, or where the gain ends."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import duckdb
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.ledger import Ledger
+from index.catalog import literal
+from index.errors import UsageError
+
+AUTO = "auto"
+# The estimates of shift that `auto` weighs scores against: the first that the teacher has.
+# Of classifier_angle, a cosine, larger is nearer.
+COSTS = {"bn_shift": 1, "null_space": 1, "classifier_angle": -1}
+BINS = 1000
+_SHARE = re.compile(r"(\d+(?:\.\d+)?) ?%")
+
+
+class RankBin(NamedTuple):
+    """Neighbours in rank among the eligible: how many, mean score and mean estimate of shift.
+
+    Both are scaled over the eligible images: 0 is the least, 1 the largest.
+    """
+
+    images: int
+    score: float
+    shift: float
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """How many images a budget comes to (None: all that are eligible), and why in words."""
+
+    images: int | None
+    note: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what a manifest's options say of it, where it had to be worked out."""
+        if self.note is None:
+            return {}
+        return {"resolved_budget": self.images, "budget_note": self.note}
+
+
+def parse_budget(text: str) -> int | str:
+    """Read a budget as it is typed: `8000` is a number, `10%` and `auto` stay as they are.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    try:
+        budget: int | str = int(text)
+    except ValueError:
+        budget = text.strip()
+    check_budget(budget)
+    return budget
+
+
+def check_budget(budget: int | str) -> None:
+    """Check what does not depend on the pool.
+
+    Raises:
+        UsageError: no number of images from 1, share up to 100%, or `auto`.
+    """
+    if isinstance(budget, int):
+        if budget < 1:
+            raise UsageError(f"--budget is {budget}: it must be at least 1")
+    elif budget != AUTO and not 0 < _percent(budget) <= 100:
+        raise UsageError(
+            f"--budget is {budget!r}: a number of images, a share of the pool such as 10% (above 0 "
+            "and at most 100%), or auto"
+        )
+
+
+def cost_of(budget: int | str | None, teacher: str, estimates: Sequence[str]) -> str | None:
+    """Return the estimate that `auto` needs, of those that are stored; None for other budgets.
+
+    Raises:
+        UsageError: the teacher has none.
+    """
+    if budget != AUTO:
+        return None
+    for name in COSTS:
+        if name in estimates:
+            return name
+    raise UsageError(
+        f"--budget auto needs an estimate of shift, and {teacher} has none of {', '.join(COSTS)}: "
+        "give a number or a share of the pool"
+    )
+
+
+def resolve(budget: int | str | None, ledger: Ledger, cost: str | None) -> Resolved:
+    """Say how many images a budget comes to, once the ledger knows who is eligible.
+
+    A share is one of all images of the pool, eligible or not, rounded down, and at least 1.
+    """
+    if cost is not None:
+        return knee(rank_bins(ledger.connection, cost), cost)
+    if not isinstance(budget, str):
+        return Resolved(budget)
+    pool = ledger.pool_size()
+    images = max(1, int(_percent(budget) * pool / 100))
+    return Resolved(images, f"{budget} of the {pool:,} images of the pool: {images:,}")
+
+
+def rank_bins(connection: duckdb.DuckDBPyConnection, cost: str, most: int = BINS) -> list[RankBin]:
+    """Return the eligible images of a ledger's database, best score first, in bins of equal length.
+
+    There are at most so many; with fewer images than that, each has its own.
+    """
+    shift = f"{COSTS[cost]} * components[{literal(cost)}]"
+    found = connection.execute(_RANK_BINS.format(shift=shift, most=most)).fetchall()
+    return [RankBin(n, score / n / _SCALE, shift / n / _SCALE) for n, score, shift in found]
+
+
+def knee(bins: Sequence[RankBin], cost: str) -> Resolved:
+    """Return the first rank at which a score is worth no more than its image's shift costs.
+
+    The eligible images stand by score, best first, in at most 1,000 bins of equal length. Value of
+    a bin is its mean score; its cost is the mean estimate, made non-decreasing over the ranks by
+    isotonic regression, for images further down cost no less. Both are then scaled to [0, 1], the
+    least bin to the largest. Where all are equal there is nothing to weigh, and all are taken.
+    """
+    total = sum(one.images for one in bins)
+    weights = np.array([one.images for one in bins], np.float64)
+    value = _scaled(np.array([one.score for one in bins], np.float64))
+    shift = _scaled(isotonic(np.array([one.shift for one in bins], np.float64), weights))
+    if value is None or shift is None:
+        what = f"mean {cost}" if value is not None else "score"
+        return Resolved(
+            max(total, 1),
+            f"auto budget: all {total:,} eligible images: the {what} "
+            "does not change along the ranks",
+        )
+    first = int(np.argmax(value <= shift))  # the last bin at the latest: 0 <= 1
+    images = 1 + sum(one.images for one in bins[:first])
+    return Resolved(
+        images,
+        f"auto budget: {images:,} of {total:,} eligible images: there the mean score falls to "
+        f"{value[first]:.2f} and the mean shift ({cost}) rises to {shift[first]:.2f}, both scaled "
+        "over the ranks of the eligible",
+    )
+
+
+def isotonic(values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the non-decreasing sequence (n,) nearest to `values` (n,) in weighted squares.
+
+    Pool adjacent violators (Barlow and others, 1972): neighbours out of order take their mean.
+    """
+    blocks: list[tuple[float, float, int]] = []  # mean, weight, length
+    for value, weight in zip(values.tolist(), weights.tolist(), strict=True):
+        block = (value, weight, 1)
+        while blocks and blocks[-1][0] >= block[0]:
+            mean, before, length = blocks.pop()
+            both = before + block[1]
+            block = ((mean * before + block[0] * block[1]) / both, both, length + block[2])
+        blocks.append(block)
+    return np.repeat([mean for mean, _, _ in blocks], [length for _, _, length in blocks])
+
+
+def _scaled(values: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    if len(values) == 0 or values.max() == values.min():
+        return None
+    scaled: NDArray[np.float64] = (values - values.min()) / (values.max() - values.min())
+    return scaled
+
+
+def _percent(share: str) -> Fraction:
+    found = _SHARE.fullmatch(share)
+    return Fraction(found[1]) if found else Fraction(0)
+
+
+# Sums of integers: those of floats would depend on the order in which threads add them.
+_SCALE = 1 << 30
+_RANK_BINS = f"""
+WITH eligible AS (
+    SELECT image_id, score::DOUBLE AS score, ({{shift}})::DOUBLE AS shift
+    FROM marked WHERE barrier IS NULL
+), bounds AS (
+    SELECT count(*) AS n, min(score) AS low, nullif(max(score) - low, 0) AS range,
+           min(shift) AS near, nullif(max(shift) - near, 0) AS span
+    FROM eligible
+), binned AS (
+    SELECT coalesce((e.score - low) / range, 0) AS score,
+           coalesce((e.shift - near) / span, 0) AS shift,
+           (row_number() OVER (ORDER BY e.score DESC, image_id) - 1) * least(n, {{most}}) // n AS bin
+    FROM eligible e, bounds
+)
+SELECT count(*), sum((score * {_SCALE})::BIGINT), sum((shift * {_SCALE})::BIGINT)
+FROM binned GROUP BY bin ORDER BY bin
+"""
