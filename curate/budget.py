@@ -190,7 +190,8 @@ WITH eligible AS (
 ), binned AS (
     SELECT coalesce((e.score - low) / range, 0) AS score,
            coalesce((e.shift - near) / span, 0) AS shift,
-           (row_number() OVER (ORDER BY e.score DESC, image_id) - 1) * least(n, {{most}}) // n AS bin
+           row_number() OVER (ORDER BY e.score DESC, image_id) - 1 AS place,
+           place * least(n, {{most}}) // n AS bin
     FROM eligible e, bounds
 )
 SELECT count(*), sum((score * {_SCALE})::BIGINT), sum((shift * {_SCALE})::BIGINT)

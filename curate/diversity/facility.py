@@ -19,10 +19,10 @@ _BLOCK = 4096
 def facility(candidates: Candidates, count: int, seed: int) -> Picks:  # noqa: ARG001
     """Pick `count` candidates that add most to the sum over i of max over picked j of cos(i, j).
 
-    Cosines below 0 count as 0. Only the 32 nearest of each i count (its own included), which FAISS finds exactly. Greedily,
-    which reaches 1 - 1/e of the best there is (Nemhauser, Wolsey and Fisher, 1978), and lazily
-    (Minoux, 1978): a gain only ever falls, so old ones are bounds. Of equal gains the smaller
-    image id.
+    Cosines below 0 count as 0. Only the 32 nearest of each i count (its own included), which FAISS
+    finds exactly. Greedily, which reaches 1 - 1/e of the best there is (Nemhauser, Wolsey and
+    Fisher, 1978), and lazily (Minoux, 1978): a gain only ever falls, so old ones are bounds. Of
+    equal gains the smaller image id.
 
     Choose it to represent the bulk of a class, without k-centre's outliers.
     Costs n² products of vectors for the graph, and little beside.
