@@ -27,7 +27,8 @@ _SHARE = re.compile(r"(\d+(?:\.\d+)?) ?%")
 class RankBin(NamedTuple):
     """Neighbours in rank among the eligible: how many, mean score and mean estimate of shift.
 
-    Both are scaled over the eligible images: 0 is the least, 1 the largest.
+    Both are scaled over the eligible images: 0 is their 1st percentile, 1 their 99th, and what is
+    beyond counts as 0 or 1; of fewer than 100 images these are the least and the largest.
     """
 
     images: int
@@ -123,53 +124,47 @@ def rank_bins(connection: duckdb.DuckDBPyConnection, cost: str, most: int = BINS
 def knee(bins: Sequence[RankBin], cost: str) -> Resolved:
     """Return the first rank at which a score is worth no more than its image's shift costs.
 
-    The eligible images stand by score, best first, in at most 1,000 bins of equal length. Value of
-    a bin is its mean score; its cost is the mean estimate, made non-decreasing over the ranks by
-    isotonic regression, for images further down cost no less. Both are then scaled to [0, 1], the
-    least bin to the largest. Where all are equal there is nothing to weigh, and all are taken.
+    The eligible images stand by score, best first, in at most 1,000 bins of equal length. A bin's
+    value is its mean score; its cost is the mean estimate of shift, made non-decreasing along the
+    ranks by isotonic regression, for what comes later costs no less. Both are scaled, see
+    `RankBin`. Where the value stays above the cost, or one of them is the same for all images, all
+    are taken.
     """
     total = sum(one.images for one in bins)
-    weights = np.array([one.images for one in bins], np.float64)
-    value = _scaled(np.array([one.score for one in bins], np.float64))
-    shift = _scaled(isotonic(np.array([one.shift for one in bins], np.float64), weights))
-    if value is None or shift is None:
-        what = f"mean {cost}" if value is not None else "score"
+    value = np.array([one.score for one in bins])
+    shift = isotonic([one.shift for one in bins], [one.images for one in bins])
+    if len(set(value)) < 2 or not shift.any():
+        same = "score" if len(set(value)) < 2 else f"shift ({cost})"
+        why = f"all have the same {same}"
+    elif not (value <= shift).any():
+        why = f"the mean score stays above the mean shift ({cost})"
+    else:
+        first = int(np.argmax(value <= shift))
+        images = 1 + sum(one.images for one in bins[:first])
         return Resolved(
-            max(total, 1),
-            f"auto budget: all {total:,} eligible images: the {what} "
-            "does not change along the ranks",
+            images,
+            f"auto budget: {images:,} of {total:,} eligible images: there the mean score falls to "
+            f"{value[first]:.2f} and the mean shift ({cost}) rises to {shift[first]:.2f} (scaled "
+            "over the eligible images)",
         )
-    first = int(np.argmax(value <= shift))  # the last bin at the latest: 0 <= 1
-    images = 1 + sum(one.images for one in bins[:first])
-    return Resolved(
-        images,
-        f"auto budget: {images:,} of {total:,} eligible images: there the mean score falls to "
-        f"{value[first]:.2f} and the mean shift ({cost}) rises to {shift[first]:.2f}, both scaled "
-        "over the ranks of the eligible",
-    )
+    return Resolved(max(1, total), f"auto budget: all {total:,} eligible images: {why}")
 
 
-def isotonic(values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+def isotonic(values: Sequence[float], weights: Sequence[float]) -> NDArray[np.float64]:
     """Return the non-decreasing sequence (n,) nearest to `values` (n,) in weighted squares.
 
     Pool adjacent violators (Barlow and others, 1972): neighbours out of order take their mean.
     """
     blocks: list[tuple[float, float, int]] = []  # mean, weight, length
-    for value, weight in zip(values.tolist(), weights.tolist(), strict=True):
-        block = (value, weight, 1)
-        while blocks and blocks[-1][0] >= block[0]:
-            mean, before, length = blocks.pop()
-            both = before + block[1]
-            block = ((mean * before + block[0] * block[1]) / both, both, length + block[2])
-        blocks.append(block)
-    return np.repeat([mean for mean, _, _ in blocks], [length for _, _, length in blocks])
-
-
-def _scaled(values: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    if len(values) == 0 or values.max() == values.min():
-        return None
-    scaled: NDArray[np.float64] = (values - values.min()) / (values.max() - values.min())
-    return scaled
+    for value, weight in zip(values, weights, strict=True):
+        mean, heavy, long = value, weight, 1
+        while blocks and blocks[-1][0] >= mean:
+            before, light, short = blocks.pop()
+            mean = (before * light + mean * heavy) / (light + heavy)
+            heavy, long = heavy + light, long + short
+        blocks.append((mean, heavy, long))
+    means, _, lengths = zip(*blocks, strict=True) if blocks else ((), (), ())
+    return np.repeat(np.array(means, np.float64), np.array(lengths, np.int64))
 
 
 def _percent(share: str) -> Fraction:
@@ -180,20 +175,24 @@ def _percent(share: str) -> Fraction:
 # Sums of integers: those of floats would depend on the order in which threads add them.
 _SCALE = 1 << 30
 _RANK_BINS = f"""
-WITH eligible AS (
-    SELECT image_id, score::DOUBLE AS score, ({{shift}})::DOUBLE AS shift
-    FROM marked WHERE barrier IS NULL
+WITH ranked AS MATERIALIZED (
+    SELECT score::DOUBLE AS score, ({{shift}})::DOUBLE AS shift,
+           row_number() OVER (ORDER BY m.score DESC, image_id) - 1 AS place,
+           row_number() OVER (ORDER BY shift) - 1 AS farness, count(*) OVER () AS n
+    FROM marked m WHERE barrier IS NULL
 ), bounds AS (
-    SELECT count(*) AS n, min(score) AS low, nullif(max(score) - low, 0) AS range,
-           min(shift) AS near, nullif(max(shift) - near, 0) AS span
-    FROM eligible
-), binned AS (
-    SELECT coalesce((e.score - low) / range, 0) AS score,
-           coalesce((e.shift - near) / span, 0) AS shift,
-           row_number() OVER (ORDER BY e.score DESC, image_id) - 1 AS place,
-           place * least(n, {{most}}) // n AS bin
-    FROM eligible e, bounds
+    SELECT min(score) FILTER (place < n - n // 100) AS low,
+           max(score) FILTER (place >= n // 100) AS high,
+           min(shift) FILTER (farness >= n // 100) AS near,
+           max(shift) FILTER (farness < n - n // 100) AS far
+    FROM ranked
+), scaled AS (
+    SELECT place * least(n, {{most}}) // n AS bin,
+           coalesce((score - low) / nullif(high - low, 0), 0) AS score,
+           coalesce((shift - near) / nullif(far - near, 0), 0) AS shift
+    FROM ranked, bounds
 )
-SELECT count(*), sum((score * {_SCALE})::BIGINT), sum((shift * {_SCALE})::BIGINT)
-FROM binned GROUP BY bin ORDER BY bin
+SELECT count(*), sum((least(greatest(score, 0), 1) * {_SCALE})::BIGINT),
+       sum((least(greatest(shift, 0), 1) * {_SCALE})::BIGINT)
+FROM scaled GROUP BY bin ORDER BY bin
 """
