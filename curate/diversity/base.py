@@ -80,5 +80,5 @@ def nearest_taken(
         products = vectors[block] @ theirs
         best = products.argmax(axis=1)
         position[block] = taken[best]
-        cosine[block] = np.take_along_axis(products, best[:, None], axis=1)[:, 0] / ONE
-    return position, cosine
+        cosine[block] = np.take_along_axis(products, best[:, None], axis=1)[:, 0]
+    return position, cosine / ONE

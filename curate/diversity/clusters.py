@@ -15,6 +15,7 @@ from index.vectors import Vectors
 # A quarter of the candidates is picked as a rule: four of a cluster.
 LEAF = 16
 _ROUNDS = 10
+_TRIES = 4  # of k-means, from other images: the best counts
 
 Members = NDArray[np.int64]
 
@@ -74,6 +75,7 @@ def _from_side_to_side(vectors: Vectors, seed: int) -> Vectors:
         vectors.shape[1],
         2,
         niter=_ROUNDS,
+        nredo=_TRIES,
         seed=1234 + seed,
         spherical=True,
         min_points_per_centroid=1,

@@ -22,7 +22,7 @@ def kcenter(candidates: Candidates, count: int, seed: int) -> Picks:  # noqa: AR
     largest = np.full(len(candidates), -np.inf, np.float32)  # product with any of those picked
     chosen = int(candidates.places.argmin())
     for step in range(count):
-        taken[step], added[step] = chosen, largest[chosen] / ONE
+        taken[step], added[step] = chosen, float(largest[chosen]) / ONE
         np.maximum(largest, candidates.vectors @ candidates.vectors[chosen], out=largest)
         largest[chosen] = np.inf
         chosen = int(largest.argmin())
