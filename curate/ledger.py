@@ -1,5 +1,8 @@
 """From scores to decisions: filter, threshold, near-duplicates, class quota, budget, the reason.
 
+Diversity, where it is asked for, stands between quota and budget: `curate.diversity` reads the
+candidates from the ledger's database and leaves its picks there.
+
 Everything per image lives in a scratch DuckDB file that spills to disk, so memory does not grow
 with the pool. The steps are SQL over one table, in the order in which the reasons are given.
 """
@@ -14,6 +17,7 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
+from curate.diversity.base import CANDIDATES_A_PICK
 from curate.manifest import ranked
 from curate.quotas import class_quotas
 from curate.strategies import Scored
@@ -35,6 +39,11 @@ class Ledger:
         )
         self._connection.execute("CREATE TABLE groups (image_id BIGINT, group_id BIGINT)")
         self._connection.execute("CREATE TABLE filtered (image_id BIGINT, filter VARCHAR)")
+
+    @property
+    def connection(self) -> duckdb.DuckDBPyConnection:
+        """The scratch database: with a table `marked` after `mark`, `quotas` after `share`."""
+        return self._connection
 
     def close(self) -> None:
         """Let go of the scratch database."""
@@ -83,6 +92,10 @@ class Ledger:
         """Count the images that no filter rules out by pseudo-label, (K,)."""
         return self._counts("pool ANTI JOIN filtered USING (image_id)")
 
+    def pool_size(self) -> int:
+        """Count all images, whether a filter rules them out or not."""
+        return int(self._counts("pool").sum())
+
     def decide(
         self,
         thresholds: NDArray[np.float64] | None,
@@ -90,7 +103,7 @@ class Ledger:
         balance: str,
         per_class: int | None,
     ) -> None:
-        """Decide every image and say why.
+        """Decide every image and say why, by score alone: the steps below in one.
 
         Args:
             thresholds: (K,) the score that an image of the class must exceed, or None.
@@ -98,7 +111,24 @@ class Ledger:
             balance: how the budget is shared among classes; see `class_quotas`.
             per_class: most images of a class, or None; the budget is shared among what it leaves.
         """
-        self._mark_eligible(thresholds)
+        self.mark(thresholds)
+        self.share(budget, balance, per_class)
+        self.settle(budget)
+
+    def mark(self, thresholds: NDArray[np.float64] | None) -> None:
+        """Find out who is eligible: above the threshold (K,) of its class, best of its group."""
+        self._table("thresholds", "threshold", thresholds)
+        self._connection.execute(_MARK)
+
+    def share(
+        self, budget: int | None, balance: str, per_class: int | None, *, every_class: bool = False
+    ) -> None:
+        """Give each class its quota; arguments as of `decide`.
+
+        Args:
+            every_class: where the budget goes to the best of all classes, make what each class
+                has among these its quota.
+        """
         available = self._counts("marked WHERE barrier IS NULL")
         if per_class is not None:
             available = np.minimum(available, per_class)
@@ -106,9 +136,23 @@ class Ledger:
         if budget is not None:
             shared = class_quotas(available, budget, balance)
             quota = quota if shared is None else shared
+            if shared is None and every_class:
+                most = "NULL" if per_class is None else int(per_class)
+                quota = self._counts(_BEST.format(per_class=most, budget=int(budget)))
         self._table("quotas", "quota", quota)
+
+    def settle(self, budget: int | None, picked: str | None = None) -> None:
+        """Decide within quotas and budget.
+
+        Args:
+            budget: images to take in all, or None.
+            picked: where `curate.diversity` left its picks, the SQL of what one of them adds.
+        """
         limit = "NULL" if budget is None else str(int(budget))
-        self._connection.execute(_DECIDE.format(budget=limit))
+        parts = _BY_SCORE
+        if picked is not None:
+            parts = _BY_PICKS | {"picked": f" WHEN pick > 0 THEN {picked}"}
+        self._connection.execute(_DECIDE.format(budget=limit, **parts))
 
     def counts(self) -> tuple[int, int, int]:
         """Return the number of images in the pool, eligible, and selected."""
@@ -132,10 +176,6 @@ class Ledger:
             f"TO {literal(path)} (FORMAT parquet)"
         )
         return path
-
-    def _mark_eligible(self, thresholds: NDArray[np.float64] | None) -> None:
-        self._table("thresholds", "threshold", thresholds)
-        self._connection.execute(_MARK)
 
     def _table(self, name: str, column: str, values: NDArray[Any] | None) -> None:
         """Make a table of one value a class, NULL where there is none."""
@@ -178,6 +218,30 @@ SELECT j.* EXCLUDE (passed, group_id, filter),
 FROM judged j LEFT JOIN kept USING (group_id)
 """
 
+# The best of all classes, as rows of one column.
+_BEST = """(
+    SELECT pseudo_label FROM (
+        SELECT pseudo_label, score, image_id, row_number() OVER (
+            PARTITION BY pseudo_label ORDER BY score DESC, image_id) AS place
+        FROM marked WHERE barrier IS NULL
+    ) WHERE {per_class}::BIGINT IS NULL OR place <= {per_class}
+    ORDER BY score DESC, image_id LIMIT {budget})
+"""
+
+_BY_SCORE = {"picks": "", "within": "quota IS NULL OR place <= quota", "passed": "", "picked": ""}
+# `pick` is 0 for candidates that were passed over, NULL for images that were none: all of a class
+# that has no more than its quota, and those after the best of the others.
+_BY_PICKS = {
+    "picks": "LEFT JOIN picks USING (image_id)",
+    "within": "coalesce(pick > 0, place <= quota)",
+    "passed": f"""
+            WHEN pick = 0 THEN printf('less diverse: %.3f to selected %d, place %d of %d',
+                                      cosine, nearest, place, quota)
+            WHEN NOT within_quota AND quota > 0
+            THEN printf('no candidate for diversity: place %d, after the best %d',
+                        place, {CANDIDATES_A_PICK} * quota)""",
+}
+
 # Weights have a mean of 1 over what is selected. Sums of integers do not depend on their order.
 _DECIDE = """
 CREATE TABLE decided AS
@@ -186,7 +250,7 @@ WITH in_class AS (
         PARTITION BY m.pseudo_label, m.barrier IS NULL ORDER BY m.score DESC, m.image_id) AS place
     FROM marked m JOIN quotas q USING (pseudo_label)
 ), limited AS (
-    SELECT *, barrier IS NULL AND (quota IS NULL OR place <= quota) AS within_quota FROM in_class
+    SELECT *, barrier IS NULL AND ({within}) AS within_quota FROM in_class {picks}
 ), ranked AS (
     SELECT *, row_number() OVER (
         PARTITION BY within_quota ORDER BY score DESC, image_id) AS overall,
@@ -201,10 +265,10 @@ SELECT image_id, pseudo_label, score, threshold, components,
        (importance / mean_importance)::FLOAT AS weight,
        barrier IS NULL AS eligible,
        taken AS selected, CASE WHEN taken THEN overall::INTEGER END AS "rank",
-       CASE WHEN barrier IS NOT NULL THEN barrier
+       CASE WHEN barrier IS NOT NULL THEN barrier{passed}
             WHEN NOT within_quota THEN printf('class quota full: place %d of %d', place, quota)
             WHEN budget IS NOT NULL AND overall > budget
-            THEN printf('budget full: place %d of %d', overall, budget)
+            THEN printf('budget full: place %d of %d', overall, budget){picked}
             WHEN threshold IS NOT NULL
             THEN printf('selected: above class threshold %.3f > %.3f', score, threshold)
             ELSE 'selected: score within the budget' END AS reason
