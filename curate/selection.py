@@ -114,6 +114,7 @@ class SelectOptions:
         """
         check_reference(self.strategy, self.make_strategy().needs, given=given)
         check_reference(f"--weights {self.weights}", self.weighed_by, given=given)
+
     def _check_composition(self) -> None:
         if self.balance is not None and self.balance not in BALANCES:
             raise UsageError(f"--balance is {self.balance!r}: choose one of {', '.join(BALANCES)}")

@@ -101,6 +101,8 @@ def mixed(ids: Ids, seed: int) -> NDArray[np.uint64]:
         keys = (keys ^ (keys >> np.uint64(shift))) * np.uint64(factor)
     mixed: NDArray[np.uint64] = keys ^ (keys >> np.uint64(31))
     return mixed
+
+
 def copy_vectors(catalog: Catalog, embedder: str, wanted: Path, target: Path) -> Rows:
     """Copy the vectors of some images into one file, in their order; memory holds one part.
 
