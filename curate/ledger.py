@@ -1,7 +1,8 @@
 """From scores to decisions: filter, threshold, near-duplicates, class quota, budget, the reason.
 
-Everything per image lives in a scratch DuckDB file that spills to disk, so memory does not grow
-with the pool. The steps are SQL over one table, in the order in which the reasons are given.
+Everything per image lives in a scratch DuckDB that spills to disk, so memory does not grow with
+the pool. What is sorted there are numbers: the words of a reason are put together as the finished
+ledger is written, and so is the map of the components.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
 from curate.manifest import ranked
 from curate.quotas import class_quotas
 from curate.strategies import Scored
+from curate.tables import connect
 from index.catalog import literal, one
 from index.parts import Ids
 
@@ -28,10 +29,10 @@ class Ledger:
         """Open a scratch database in the folder `scratch` for K classes."""
         self.scratch = scratch
         self._classes = classes
-        self._connection = duckdb.connect(scratch / "ledger.duckdb")
+        self._components: list[str] = []
+        self._connection = connect(scratch, _MEMORY_LIMIT)
         self._connection.execute(
-            "CREATE TABLE pool (image_id BIGINT, pseudo_label SMALLINT, score FLOAT, "
-            "components MAP(VARCHAR, FLOAT))"
+            "CREATE TABLE pool (image_id BIGINT, pseudo_label SMALLINT, score FLOAT)"
         )
         self._connection.execute("CREATE TABLE groups (image_id BIGINT, group_id BIGINT)")
         self._connection.execute("CREATE TABLE filtered (image_id BIGINT, filter VARCHAR)")
@@ -41,14 +42,16 @@ class Ledger:
         self._connection.close()
 
     def add(self, ids: Ids, scored: Scored, components: dict[str, NDArray[np.float32]]) -> None:
-        """Add a batch of scored images."""
+        """Add a batch of scored images; all batches have the same components."""
+        if not self._components:
+            self._components = list(components)
+            for column in self._columns():
+                self._connection.execute(f"ALTER TABLE pool ADD COLUMN {column} FLOAT")
         facts = {"image_id": ids, "pseudo_label": scored.pseudo_label, "score": scored.score}
-        values = {f"c{i}": column for i, column in enumerate(components.values())}
-        self._connection.register("batch", facts | values)
-        pairs = ", ".join(f"{literal(name)}: c{i}" for i, name in enumerate(components))
-        self._connection.execute(
-            f"INSERT INTO pool SELECT image_id, pseudo_label, score, MAP {{{pairs}}} FROM batch"
-        )
+        values = [components[name] for name in self._components]
+        facts |= dict(zip(self._columns(), values, strict=True))
+        self._connection.register("batch", facts)
+        self._connection.execute("INSERT INTO pool BY NAME SELECT * FROM batch")
         self._connection.unregister("batch")
 
     def add_groups(self, ids: Ids, groups: Ids) -> None:
@@ -88,8 +91,9 @@ class Ledger:
             balance: how the budget is shared among classes; see `class_quotas`.
             per_class: most images of a class, or None; the budget is shared among what it leaves.
         """
-        self._mark_eligible(thresholds)
-        available = self._counts("marked WHERE barrier IS NULL")
+        self._table("thresholds", "threshold", thresholds)
+        self._connection.execute(_JUDGE)
+        available = self._counts("eligible")
         if per_class is not None:
             available = np.minimum(available, per_class)
         quota = None if per_class is None else available
@@ -97,8 +101,9 @@ class Ledger:
             shared = class_quotas(available, budget, balance)
             quota = quota if shared is None else shared
         self._table("quotas", "quota", quota)
+        self._connection.execute(_PLACE.format(place="NULL" if quota is None else _BY_CLASS))
         limit = "NULL" if budget is None else str(int(budget))
-        self._connection.execute(_DECIDE.format(budget=limit))
+        self._connection.execute(_DECIDE.format(budget=limit, components=self._map()))
 
     def counts(self) -> tuple[int, int, int]:
         """Return the number of images in the pool, eligible, and selected."""
@@ -118,14 +123,26 @@ class Ledger:
         path = self.scratch / "decisions.parquet"
         self._connection.execute(
             'COPY (SELECT image_id, selected, "rank", pseudo_label, weight, score, threshold, '
-            f"components, reason FROM decided ORDER BY image_id) "
-            f"TO {literal(path)} (FORMAT parquet)"
+            f"components, reason FROM decided) TO {literal(path)} (FORMAT parquet)"
         )
         return path
 
-    def _mark_eligible(self, thresholds: NDArray[np.float64] | None) -> None:
-        self._table("thresholds", "threshold", thresholds)
-        self._connection.execute(_MARK)
+    def _columns(self) -> list[str]:
+        return [f"c{number}" for number in range(len(self._components))]
+
+    def _map(self) -> str:
+        """Return SQL of the components as MAP(VARCHAR, FLOAT)."""
+        if not self._components:
+            return "MAP([]::VARCHAR[], []::FLOAT[])"
+        pairs = ", ".join(
+            f"{literal(name)}: {column}"
+            for name, column in zip(self._components, self._columns(), strict=True)
+        )
+        # Eight times as fast as a map, which looks for equal keys in each row; but the names in a
+        # struct are the same where they differ in case only.
+        if len({name.casefold() for name in self._components}) == len(self._components):
+            return f"{{{pairs}}}::MAP(VARCHAR, FLOAT)"
+        return f"MAP {{{pairs}}}"
 
     def _table(self, name: str, column: str, values: NDArray[Any] | None) -> None:
         """Make a table of one value a class, NULL where there is none."""
@@ -147,52 +164,65 @@ class Ledger:
         return counts
 
 
-# `barrier` is the first reason that rules an image out, NULL for the eligible. Of a group of
-# near-duplicates the best that no filter and no threshold rules out stays, so a group is never
-# lost as a whole.
-_MARK = """
-CREATE TABLE marked AS
-WITH judged AS (
-    SELECT p.*, t.threshold::FLOAT AS threshold, coalesce(g.group_id, p.image_id) AS group_id,
-           f.filter, f.filter IS NULL AND (t.threshold IS NULL OR p.score > t.threshold) AS passed
-    FROM pool p JOIN thresholds t USING (pseudo_label) LEFT JOIN groups g USING (image_id)
-         LEFT JOIN filtered f USING (image_id)
+# Beyond this the scratch database spills into its folder.
+_MEMORY_LIMIT = "1GB"
+
+# What rules an image out whatever its score is: `barred`. Of a group of near-duplicates the best
+# that no filter and no threshold rules out stays, so a group is never lost as a whole.
+_JUDGE = """
+CREATE VIEW judged AS
+    SELECT p.*, threshold::FLOAT AS threshold, threshold IS NULL OR score > threshold::FLOAT AS passed
+    FROM pool p JOIN thresholds USING (pseudo_label);
+CREATE TABLE barred AS
+WITH grouped AS (
+    SELECT group_id, image_id, score FROM groups JOIN judged USING (image_id)
+         ANTI JOIN filtered USING (image_id) WHERE passed
 ), kept AS (
     SELECT group_id, first(image_id ORDER BY score DESC, image_id) AS keeper
-    FROM judged WHERE passed GROUP BY group_id
+    FROM grouped GROUP BY group_id
 )
-SELECT j.* EXCLUDE (passed, group_id, filter),
-       CASE WHEN filter IS NOT NULL THEN filter
-            WHEN NOT passed THEN printf('below class threshold %.3f <= %.3f', score, threshold)
-            WHEN keeper <> image_id THEN 'near-duplicate of ' || keeper END AS barrier
-FROM judged j LEFT JOIN kept USING (group_id)
+SELECT image_id, filter AS barrier FROM filtered
+UNION ALL
+SELECT image_id, 'near-duplicate of ' || keeper FROM grouped JOIN kept USING (group_id)
+WHERE keeper <> image_id;
+CREATE VIEW eligible AS
+    SELECT * EXCLUDE (passed) FROM judged ANTI JOIN barred USING (image_id) WHERE passed;
 """
 
+_BY_CLASS = "row_number() OVER (PARTITION BY pseudo_label ORDER BY score DESC, image_id)"
+
+_PLACE = """
+CREATE TABLE placed AS
+    SELECT e.*, quota, {place}::BIGINT AS place FROM eligible e JOIN quotas USING (pseudo_label)
+"""
+
+# `barrier` is the first reason that rules an image out, `place` is that in its class, `overall`
+# that among those whose class has room. The order by image makes the ledger the same whatever the
+# order of the pool, and one image's row quick to find.
 _DECIDE = """
-CREATE TABLE decided AS
-WITH in_class AS (
-    SELECT m.*, q.quota, row_number() OVER (
-        PARTITION BY m.pseudo_label, m.barrier IS NULL ORDER BY m.score DESC, m.image_id) AS place
-    FROM marked m JOIN quotas q USING (pseudo_label)
-), limited AS (
-    SELECT *, barrier IS NULL AND (quota IS NULL OR place <= quota) AS within_quota FROM in_class
-), ranked AS (
-    SELECT *, row_number() OVER (
-        PARTITION BY within_quota ORDER BY score DESC, image_id) AS overall,
-        {budget}::BIGINT AS budget
-    FROM limited
+CREATE TABLE ordered AS
+SELECT * FROM (
+    SELECT *, row_number() OVER (ORDER BY score DESC, image_id) AS overall, NULL AS barrier
+    FROM placed WHERE quota IS NULL OR place <= quota
+    UNION ALL BY NAME SELECT * FROM placed WHERE place > quota
+    UNION ALL BY NAME SELECT * EXCLUDE (passed), false AS eligible
+    FROM judged LEFT JOIN barred USING (image_id) WHERE barrier IS NOT NULL OR NOT passed
+) ORDER BY image_id;
+DROP TABLE placed;
+CREATE VIEW decided AS
+WITH limited AS (
+    SELECT *, {budget}::BIGINT AS budget, overall <= coalesce(budget, overall) AS taken FROM ordered
 )
-SELECT image_id, pseudo_label, score, threshold, components, 1.0::FLOAT AS weight,
-       barrier IS NULL AS eligible,
-       within_quota AND (budget IS NULL OR overall <= budget) AS selected,
-       CASE WHEN within_quota AND (budget IS NULL OR overall <= budget)
-            THEN overall::INTEGER END AS "rank",
+SELECT image_id, pseudo_label, score, threshold, {components} AS components, 1.0::FLOAT AS weight,
+       coalesce(eligible, true) AS eligible, coalesce(taken, false) AS selected,
+       CASE WHEN taken THEN overall::INTEGER END AS "rank",
        CASE WHEN barrier IS NOT NULL THEN barrier
-            WHEN NOT within_quota THEN printf('class quota full: place %d of %d', place, quota)
-            WHEN budget IS NOT NULL AND overall > budget
-            THEN printf('budget full: place %d of %d', overall, budget)
+            WHEN NOT eligible
+            THEN printf('below class threshold %.3f <= %.3f', score, threshold)
+            WHEN overall IS NULL THEN printf('class quota full: place %d of %d', place, quota)
+            WHEN NOT taken THEN printf('budget full: place %d of %d', overall, budget)
             WHEN threshold IS NOT NULL
             THEN printf('selected: above class threshold %.3f > %.3f', score, threshold)
             ELSE 'selected: score within the budget' END AS reason
-FROM ranked
+FROM limited
 """
