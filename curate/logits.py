@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,31 +56,35 @@ class StoredLogits:
                 yield ids, rows.astype(np.float32)
 
     def gather(self, ids: Ids) -> Floats:
-        """Find each id's part and row in the catalog; one part usually holds a whole batch.
+        """Find each id's part and row in the catalog; see `at`.
 
         Raises:
             WorkspaceError: an image has not been scored by this model.
         """
-        parts, rows = self._places(ids)
-        width = next(iter(self._parts.values())).width
-        gathered = np.empty((len(ids), width), dtype=np.float32)
-        for number in np.unique(parts):
-            here = parts == number
-            gathered[here] = self._read(int(number))[rows[here]]
-        return gathered
-
-    def _places(self, ids: Ids) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         wanted = {"image_id": ids, "place": np.arange(len(ids))}
         with self._catalog.read() as connection:
             connection.register("wanted", wanted)
             found = connection.execute(
-                'SELECT s.part, s."row" FROM wanted w JOIN scores s USING (image_id) '
+                "SELECT s.* FROM wanted w JOIN scores s USING (image_id) "
                 "WHERE s.model = ? ORDER BY w.place",
                 [self._model],
             ).fetchnumpy()
         if len(found["part"]) != len(ids):
             raise WorkspaceError(f"{self._model} has not scored every image: run select again")
-        return np.asarray(found["part"]), np.asarray(found["row"])
+        return self.at(found)
+
+    def at(self, scores: Mapping[str, NDArray[Any]]) -> Floats:
+        """Return logits (n, K) of these columns of `scores`, in their order.
+
+        A part is read once for all of a batch; usually one part holds it whole.
+        """
+        parts, rows = scores["part"], scores["row"]
+        width = next(iter(self._parts.values())).width
+        gathered = np.empty((len(parts), width), dtype=np.float32)
+        for number in np.unique(parts):
+            here = parts == number
+            gathered[here] = self._read(int(number))[rows[here]]
+        return gathered
 
     def _read_rows(self, number: int) -> NDArray[np.float16]:
         part: Part = self._parts[number]

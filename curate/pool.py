@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from curate.facts import Facts, scores_of
 from curate.logits import Logits, StoredLogits
 from curate.shift import stored_estimates
-from curate.signals import gather_signals
 from curate.strategies.agreement import agreement
-from curate.strategies.base import Batch, Floats, softmax
+from curate.strategies.base import Batch, Floats, confidence, softmax
 from index.catalog import Catalog
 from index.parts import Ids
+
+# Logits of a batch: few enough for a processor's cache, but a batch is never a few images only.
+_VALUES_AT_ONCE, _LEAST_ROWS = 2**20, 2**12
 
 
 @dataclass(frozen=True)
@@ -36,35 +41,43 @@ class Pool:
     only: Ids | None = None
     decided_by: str | None = None
 
-    def batches(self, needs: Collection[str]) -> Iterator[tuple[Batch, dict[str, Floats]]]:
+    def batches(
+        self, needs: Collection[str], folder: Path
+    ) -> Iterator[tuple[Batch, dict[str, Floats]]]:
         """Yield every image once: what a strategy with these `needs` sees, and the components.
 
         Components are what the ledger says of an image whatever the strategy: the confidence of
-        teacher and student, their agreement, and every stored estimate of the teacher.
+        teacher and student, their agreement, and every stored estimate of the teacher. What the
+        catalog says waits in the scratch folder `folder`.
         """
-        student = self.student_logits
-        if student is None and self.student is not None:
-            student = StoredLogits(self.catalog, self.student)
+        teacher = StoredLogits(self.catalog, self.teacher)
+        stored = self.student if self.student_logits is None else None
+        student = StoredLogits(self.catalog, stored) if stored else None
         estimates = stored_estimates(self.catalog, self.teacher)
-        for ids, teacher in StoredLogits(self.catalog, self.teacher).batches():
+        facts = Facts(self.catalog, folder, self.teacher, stored, {*estimates, *needs})
+        for columns in facts.batches(max(_LEAST_ROWS, _VALUES_AT_ONCE // self.classes)):
             if self.only is not None:
-                here = np.isin(ids, self.only)
-                ids, teacher = ids[here], teacher[here]
-            signals = gather_signals(self.catalog, self.teacher, {*estimates, *needs}, ids)
-            batch = Batch(
-                ids,
-                teacher,
-                student.gather(ids) if student else None,
-                {name: signals[name] for name in needs},
-            )
-            yield batch, _confidence(batch) | {name: signals[name] for name in estimates}
+                here = _among(self.only, columns["image_id"])
+                columns = {name: values[here] for name, values in columns.items()}
+            facts.check(columns)
+            ids = columns["image_id"]
+            learner = student.at(scores_of(columns, "student_")) if student else None
+            if self.student_logits is not None:
+                learner = self.student_logits.gather(ids)
+            signals = {name: columns[name] for name in needs}
+            batch = Batch(ids, teacher.at(scores_of(columns)), learner, signals)
+            yield batch, _components(batch) | {name: columns[name] for name in estimates}
 
 
-def _confidence(batch: Batch) -> dict[str, Floats]:
-    teacher = softmax(batch.teacher)
-    components: dict[str, Floats] = {"teacher_confidence": teacher.max(axis=1)}
+def _among(ascending: Ids, ids: Ids) -> NDArray[np.bool_]:
+    found = np.searchsorted(ascending, ids)
+    found[found == len(ascending)] = 0
+    return ascending[found] == ids if len(ascending) else np.zeros(len(ids), bool)
+
+
+def _components(batch: Batch) -> dict[str, Floats]:
+    components: dict[str, Floats] = {"teacher_confidence": batch.confidence}
     if batch.student is not None:
-        student = softmax(batch.student)
-        components["student_confidence"] = student.max(axis=1)
-        components["agreement"] = agreement(teacher, student)
+        components["student_confidence"] = confidence(batch.student)
+        components["agreement"] = agreement(softmax(batch.teacher), softmax(batch.student))
     return components

@@ -189,7 +189,7 @@ def _check(pool: Pool, strategy: Strategy, options: SelectOptions) -> None:
 def _fill(
     ledger: Ledger, pool: Pool, strategy: Strategy, options: SelectOptions, progress: Progress
 ) -> None:
-    for batch, components in pool.batches(strategy.needs):
+    for batch, components in pool.batches(strategy.needs, ledger.scratch):
         scored = strategy.score(batch)
         check_scored(options.strategy, batch.ids, scored, pool.classes)
         components |= scored.components

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -26,6 +27,11 @@ class Batch:
     teacher: Floats
     student: Floats | None = None
     signals: Mapping[str, Floats] = field(default_factory=dict)
+
+    @cached_property
+    def confidence(self) -> Floats:
+        """The teacher's, (n,): computed once, for strategy and ledger."""
+        return confidence(self.teacher)
 
 
 @dataclass(frozen=True)
@@ -89,6 +95,12 @@ def softmax(logits: Floats) -> Floats:
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities: Floats = shifted / shifted.sum(axis=1, keepdims=True)
     return probabilities
+
+
+def confidence(logits: Floats) -> Floats:
+    """Return max_k softmax(z)_k, (n,): 1 / sum_k exp(z_k - max z)."""
+    most: Floats = 1 / np.exp(logits - logits.max(axis=1, keepdims=True)).sum(axis=1)
+    return most
 
 
 def top_label(logits: Floats) -> Labels:
