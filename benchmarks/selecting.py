@@ -26,12 +26,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from curate.manifest import content_hash
@@ -137,7 +137,7 @@ def run_floor(case: Case, name: str) -> None:
 _FLOOR = """
 COPY (SELECT image_id, place % 10 = 0 AS selected, place::INTEGER AS "rank", label AS pseudo_label,
              1.0::FLOAT AS weight, score, 0.5::FLOAT AS threshold,
-             MAP {{'teacher_confidence': score, 'null_space': score}} AS components,
+             {{'teacher_confidence': score, 'null_space': score}}::MAP(VARCHAR, FLOAT) AS components,
              printf('class quota full: place %d of %d', place, 1000000) AS reason FROM part)
 TO '{path}' (FORMAT parquet)
 """
@@ -145,6 +145,8 @@ TO '{path}' (FORMAT parquet)
 
 def run_pandas(case: Case, name: str) -> str:
     """Apply the rule to one table in memory; return the hash of what it selects."""
+    import pandas as pd  # the other steps need not load it
+
     parts = list(_parts(case))
     z = np.concatenate([part["rows"] for part in parts]).astype(np.float32)
     label, score = _scored(z)
@@ -177,7 +179,7 @@ def run_pandas(case: Case, name: str) -> str:
     return content_hash(iter([{column: taken[column].to_numpy() for column in columns}]))
 
 
-def _reasons(pool: pd.DataFrame, passed: pd.Series) -> NDArray[np.object_]:
+def _reasons(pool: Any, passed: Any) -> NDArray[np.object_]:
     reasons = np.empty(len(pool), dtype=object)
     kinds = {
         "below class threshold %.3f <= %.3f": (~passed, "score", "threshold"),
@@ -261,7 +263,7 @@ def main() -> None:
         return
     print(
         f"{date.today()}, Python {platform.python_version()}, DuckDB {duckdb.__version__}, "
-        f"NumPy {np.__version__}, pandas {pd.__version__}, {platform.machine()}, "
+        f"NumPy {np.__version__}, pandas {version('pandas')}, {platform.machine()}, "
         f"{os.cpu_count()} cores\n"
     )
     print("| images x classes | step | s | of runs | CPU s | peak MB |\n|---|---|---|---|---|---|")
