@@ -46,8 +46,8 @@ MODEL, ESTIMATE = "synthetic-teacher", "null_space"
 STEPS = ("floor", "select", "pandas")
 Arrays = dict[str, NDArray[Any]]
 _IMAGES = """
-INSERT INTO images SELECT image_id, unhex(sha256(image_id::VARCHAR)), 24000, 'JPEG', 640, 480, 'RGB',
-    image_id, now() FROM part
+INSERT INTO images SELECT image_id, unhex(sha256(image_id::VARCHAR)), 24000, 'JPEG', 640, 480,
+    'RGB', image_id, now() FROM part
 """
 
 
@@ -57,7 +57,7 @@ class Case:
 
     workspace: Path
     classes: int
-    budget: int
+    budget: str
     balance: str
 
 
@@ -137,7 +137,8 @@ def run_floor(case: Case, name: str) -> None:
 _FLOOR = """
 COPY (SELECT image_id, place % 10 = 0 AS selected, place::INTEGER AS "rank", label AS pseudo_label,
              1.0::FLOAT AS weight, score, 0.5::FLOAT AS threshold,
-             {{'teacher_confidence': score, 'null_space': score}}::MAP(VARCHAR, FLOAT) AS components,
+             {{'teacher_confidence': score, 'null_space': score}}::MAP(VARCHAR, FLOAT)
+                 AS components,
              printf('class quota full: place %d of %d', place, 1000000) AS reason FROM part)
 TO '{path}' (FORMAT parquet)
 """
@@ -163,7 +164,7 @@ def run_pandas(case: Case, name: str) -> str:
     pool = pool.sort_values(["score", "image_id"], ascending=[False, True])
     passed = pool["score"] > pool["threshold"]
     available = pool["pseudo_label"][passed].value_counts().reindex(counts.index, fill_value=0)
-    quotas = class_quotas(available.to_numpy(), case.budget, case.balance)
+    quotas = class_quotas(available.to_numpy(), len(pool) // 10, case.balance)
     assert quotas is not None
     place = pool[passed].groupby("pseudo_label").cumcount() + 1
     pool["place"] = place.reindex(pool.index, fill_value=0)
@@ -250,14 +251,14 @@ def main() -> None:
     parser.add_argument("--scratch", type=Path, required=True)
     parser.add_argument("--images", type=int, default=1_000_000)
     parser.add_argument("--classes", type=int, default=10)
-    parser.add_argument("--balance", default="full")
+    parser.add_argument("--balance", default="sqrt")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--steps", nargs="+", choices=STEPS, default=STEPS)
     parser.add_argument("--step", choices=STEPS, help=argparse.SUPPRESS)
     parser.add_argument("--name", help=argparse.SUPPRESS)
     options = parser.parse_args()
     workspace = options.scratch / f"ws-{options.images}-{options.classes}"
-    case = Case(workspace, options.classes, options.images // 10, options.balance)
+    case = Case(workspace, options.classes, "10%", options.balance)
     if options.step:
         print(json.dumps(step(case, options.step, options.name)))
         return

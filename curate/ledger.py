@@ -1,5 +1,8 @@
 """From scores to decisions: filter, threshold, near-duplicates, class quota, budget, the reason.
 
+Diversity, where it is asked for, stands between quota and budget: `curate.diversity` reads the
+candidates from the ledger's database and leaves its picks there.
+
 Everything per image lives in a scratch DuckDB that spills to disk, so memory does not grow with
 the pool. What is sorted there are numbers: the words of a reason are put together as the finished
 ledger is written, and so is the map of the components.
@@ -11,15 +14,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
+from curate.ledger_steps import BEST, BY_PICKS, BY_SCORE, DECIDE, MARK, PLACE_IN_CLASS
 from curate.manifest import ranked
 from curate.quotas import class_quotas
 from curate.strategies import Scored
 from curate.tables import connect
-from index.catalog import literal, one
+from index.catalog import insert, literal, one
 from index.parts import Ids
+
+# Beyond this the scratch database spills into its folder.
+_MEMORY_LIMIT = "1GB"
 
 
 class Ledger:
@@ -30,12 +38,21 @@ class Ledger:
         self.scratch = scratch
         self._classes = classes
         self._components: list[str] = []
+        self._has_quotas = False
         self._connection = connect(scratch, _MEMORY_LIMIT)
         self._connection.execute(
             "CREATE TABLE pool (image_id BIGINT, pseudo_label SMALLINT, score FLOAT)"
         )
         self._connection.execute("CREATE TABLE groups (image_id BIGINT, group_id BIGINT)")
         self._connection.execute("CREATE TABLE filtered (image_id BIGINT, filter VARCHAR)")
+
+    @property
+    def connection(self) -> duckdb.DuckDBPyConnection:
+        """The scratch database: with a view `marked` after `mark`, a table `quotas` after `share`.
+
+        Of `marked`, `barrier` is NULL for the eligible.
+        """
+        return self._connection
 
     def close(self) -> None:
         """Let go of the scratch database."""
@@ -76,6 +93,10 @@ class Ledger:
         """Count the images that no filter rules out by pseudo-label, (K,)."""
         return self._counts("pool ANTI JOIN filtered USING (image_id)")
 
+    def pool_size(self) -> int:
+        """Count all images, whether a filter rules them out or not."""
+        return int(self._counts("pool").sum())
+
     def decide(
         self,
         thresholds: NDArray[np.float64] | None,
@@ -83,7 +104,7 @@ class Ledger:
         balance: str,
         per_class: int | None,
     ) -> None:
-        """Decide every image and say why.
+        """Decide every image and say why, by score alone: the steps below in one.
 
         Args:
             thresholds: (K,) the score that an image of the class must exceed, or None.
@@ -91,19 +112,51 @@ class Ledger:
             balance: how the budget is shared among classes; see `class_quotas`.
             per_class: most images of a class, or None; the budget is shared among what it leaves.
         """
+        self.mark(thresholds)
+        self.share(budget, balance, per_class)
+        self.settle(budget)
+
+    def mark(self, thresholds: NDArray[np.float64] | None) -> None:
+        """Find out who is eligible: above the threshold (K,) of its class, best of its group."""
         self._table("thresholds", "threshold", thresholds)
-        self._connection.execute(_JUDGE)
-        available = self._counts("eligible")
+        self._connection.execute(MARK.format(components=self._map()))
+
+    def share(
+        self, budget: int | None, balance: str, per_class: int | None, *, every_class: bool = False
+    ) -> None:
+        """Give each class its quota; arguments as of `decide`.
+
+        Args:
+            every_class: where the budget goes to the best of all classes, make what each class
+                has among these its quota.
+        """
+        available = self._counts("marked WHERE barrier IS NULL")
         if per_class is not None:
             available = np.minimum(available, per_class)
         quota = None if per_class is None else available
         if budget is not None:
             shared = class_quotas(available, budget, balance)
             quota = quota if shared is None else shared
+            if shared is None and every_class:
+                most = "NULL" if per_class is None else int(per_class)
+                quota = self._counts(BEST.format(per_class=most, budget=int(budget)))
+        self._has_quotas = quota is not None
         self._table("quotas", "quota", quota)
-        self._connection.execute(_PLACE.format(place="NULL" if quota is None else _BY_CLASS))
+
+    def settle(self, budget: int | None, picked: str | None = None) -> None:
+        """Decide within quotas and budget.
+
+        Args:
+            budget: images to take in all, or None.
+            picked: where `curate.diversity` left its picks, the SQL of what one of them adds.
+        """
+        parts = BY_SCORE
+        if picked is not None:
+            parts = BY_PICKS | {"picked": f" WHEN pick > 0 THEN {picked}"}
+        place = PLACE_IN_CLASS if self._has_quotas else "NULL"
         limit = "NULL" if budget is None else str(int(budget))
-        self._connection.execute(_DECIDE.format(budget=limit, components=self._map()))
+        query = DECIDE.format(place=place, budget=limit, components=self._map(), **parts)
+        self._connection.execute(query)
 
     def counts(self) -> tuple[int, int, int]:
         """Return the number of images in the pool, eligible, and selected."""
@@ -148,11 +201,13 @@ class Ledger:
         """Make a table of one value a class, NULL where there is none."""
         kind = "DOUBLE" if name == "thresholds" else "BIGINT"
         self._connection.execute(f"CREATE TABLE {name} (pseudo_label SMALLINT, {column} {kind})")
-        rows = [
-            (label, None if values is None else values[label].item())
-            for label in range(self._classes)
-        ]
-        self._connection.executemany(f"INSERT INTO {name} VALUES (?, ?)", rows)
+        if values is None:
+            self._connection.execute(
+                f"INSERT INTO {name} FROM (SELECT range, NULL FROM range(?))", [self._classes]
+            )
+        else:
+            columns = {"pseudo_label": np.arange(self._classes), column: values}
+            insert(self._connection, name, columns)
 
     def _counts(self, source: str) -> NDArray[np.int64]:
         found = self._connection.execute(
@@ -162,67 +217,3 @@ class Ledger:
         for label, count in found:
             counts[label] = count
         return counts
-
-
-# Beyond this the scratch database spills into its folder.
-_MEMORY_LIMIT = "1GB"
-
-# What rules an image out whatever its score is: `barred`. Of a group of near-duplicates the best
-# that no filter and no threshold rules out stays, so a group is never lost as a whole.
-_JUDGE = """
-CREATE VIEW judged AS
-    SELECT p.*, threshold::FLOAT AS threshold, threshold IS NULL OR score > threshold::FLOAT AS passed
-    FROM pool p JOIN thresholds USING (pseudo_label);
-CREATE TABLE barred AS
-WITH grouped AS (
-    SELECT group_id, image_id, score FROM groups JOIN judged USING (image_id)
-         ANTI JOIN filtered USING (image_id) WHERE passed
-), kept AS (
-    SELECT group_id, first(image_id ORDER BY score DESC, image_id) AS keeper
-    FROM grouped GROUP BY group_id
-)
-SELECT image_id, filter AS barrier FROM filtered
-UNION ALL
-SELECT image_id, 'near-duplicate of ' || keeper FROM grouped JOIN kept USING (group_id)
-WHERE keeper <> image_id;
-CREATE VIEW eligible AS
-    SELECT * EXCLUDE (passed) FROM judged ANTI JOIN barred USING (image_id) WHERE passed;
-"""
-
-_BY_CLASS = "row_number() OVER (PARTITION BY pseudo_label ORDER BY score DESC, image_id)"
-
-_PLACE = """
-CREATE TABLE placed AS
-    SELECT e.*, quota, {place}::BIGINT AS place FROM eligible e JOIN quotas USING (pseudo_label)
-"""
-
-# `barrier` is the first reason that rules an image out, `place` is that in its class, `overall`
-# that among those whose class has room. The order by image makes the ledger the same whatever the
-# order of the pool, and one image's row quick to find.
-_DECIDE = """
-CREATE TABLE ordered AS
-SELECT * FROM (
-    SELECT *, row_number() OVER (ORDER BY score DESC, image_id) AS overall, NULL AS barrier
-    FROM placed WHERE quota IS NULL OR place <= quota
-    UNION ALL BY NAME SELECT * FROM placed WHERE place > quota
-    UNION ALL BY NAME SELECT * EXCLUDE (passed), false AS eligible
-    FROM judged LEFT JOIN barred USING (image_id) WHERE barrier IS NOT NULL OR NOT passed
-) ORDER BY image_id;
-DROP TABLE placed;
-CREATE VIEW decided AS
-WITH limited AS (
-    SELECT *, {budget}::BIGINT AS budget, overall <= coalesce(budget, overall) AS taken FROM ordered
-)
-SELECT image_id, pseudo_label, score, threshold, {components} AS components, 1.0::FLOAT AS weight,
-       coalesce(eligible, true) AS eligible, coalesce(taken, false) AS selected,
-       CASE WHEN taken THEN overall::INTEGER END AS "rank",
-       CASE WHEN barrier IS NOT NULL THEN barrier
-            WHEN NOT eligible
-            THEN printf('below class threshold %.3f <= %.3f', score, threshold)
-            WHEN overall IS NULL THEN printf('class quota full: place %d of %d', place, quota)
-            WHEN NOT taken THEN printf('budget full: place %d of %d', overall, budget)
-            WHEN threshold IS NOT NULL
-            THEN printf('selected: above class threshold %.3f > %.3f', score, threshold)
-            ELSE 'selected: score within the budget' END AS reason
-FROM limited
-"""

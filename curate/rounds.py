@@ -52,7 +52,7 @@ class Rounds:
         manifest = select(
             replace(self.pool, **self._student(start) if start.round > 0 else {}),
             name,
-            replace(SelectOptions(**self.parent.options), alpha=alpha),
+            replace(SelectOptions.of(self.parent), alpha=alpha),
             parent=self.parent.name,
         )
         self._record(start, manifest, alpha, time.monotonic() - began)

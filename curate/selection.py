@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from curate.budget import Resolved, check_budget, cost_of, resolve
+from curate.diversity import METHODS, NONE, Method
+from curate.diversity.picking import pick_diverse
 from curate.filters import Filters
 from curate.ledger import Ledger
 from curate.manifest import Manifest, commit_manifest, content_hash
 from curate.pool import Pool
 from curate.quotas import BALANCES
+from curate.shift import stored_estimates
 from curate.signals import check_needs
 from curate.strategies import Rank, Scored, Settings, Strategy, check_scored, make_strategy
 from index import __version__
@@ -36,8 +40,9 @@ class SelectOptions:
 
     strategy: str
     rank: str | None = None
-    budget: int | None = None
+    budget: int | str | None = None
     balance: str | None = None
+    diversity: str | None = None
     per_class: int | None = None
     alpha: float | None = None
     seed: int = 0
@@ -62,20 +67,35 @@ class SelectOptions:
             UsageError: a value that makes no sense; the message names the option.
         """
         self.make_strategy()
-        for name in ("budget", "per_class"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                option = name.replace("_", "-")
-                raise UsageError(f"--{option} is {value}: it must be at least 1")
-        if self.balance is not None and self.balance not in BALANCES:
-            raise UsageError(f"--balance is {self.balance!r}: choose one of {', '.join(BALANCES)}")
-        if self.balance not in (None, "none") and self.budget is None:
-            raise UsageError(f"--balance {self.balance} shares a budget: give --budget")
+        if self.budget is not None:
+            check_budget(self.budget)
+        if self.per_class is not None and self.per_class < 1:
+            raise UsageError(f"--per-class is {self.per_class}: it must be at least 1")
+        self._check_composition()
         if self.near_duplicates is not None:
             check_cosine(self.near_duplicates, "--near-duplicates")
         if self.perceptual is not None:
             check_bits(self.perceptual, "--perceptual")
         self.filters.check()
+
+    def _check_composition(self) -> None:
+        if self.balance is not None and self.balance not in BALANCES:
+            raise UsageError(f"--balance is {self.balance!r}: choose one of {', '.join(BALANCES)}")
+        if self.balance not in (None, "none") and self.budget is None:
+            raise UsageError(f"--balance {self.balance} shares a budget: give --budget")
+        if self.diversity not in (None, NONE, *METHODS):
+            choices = ", ".join((NONE, *METHODS))
+            raise UsageError(f"--diversity is {self.diversity!r}: choose one of {choices}")
+        if self.method is not None and self.budget is None and self.per_class is None:
+            raise UsageError(
+                f"--diversity {self.diversity} picks some of each class: say how many, with "
+                "--budget or --per-class"
+            )
+
+    @property
+    def method(self) -> Method | None:
+        """How diverse images are picked; None where the best scores are taken."""
+        return METHODS.get(self.diversity or NONE)
 
     def make_strategy(self) -> Strategy:
         """Make the strategy: `rank` of its expression, every other of its name.
@@ -89,6 +109,17 @@ class SelectOptions:
         if self.rank is not None:
             return Rank(self.rank, settings)
         return make_strategy(self.strategy, settings)
+
+    @property
+    def compares_vectors(self) -> bool:
+        """Tell whether the decisions depend on the vectors of an embedder."""
+        return self.near_duplicates is not None or self.method is not None
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> SelectOptions:
+        """Return the options that a manifest was selected with, as they were given."""
+        known = {one.name for one in fields(cls)}
+        return cls(**{name: value for name, value in manifest.options.items() if name in known})
 
     def as_json(self) -> dict[str, Any]:
         """Return the options that were given, for the manifest's row; an alpha of 0 is one."""
@@ -142,12 +173,8 @@ def decide(
     ledger = Ledger(folder, pool.classes)
     try:
         _fill(ledger, pool, strategy, options, progress or Silent())
-        ledger.decide(
-            strategy.thresholds(ledger.class_counts()),
-            options.budget,
-            options.balance or "none",
-            options.per_class,
-        )
+        ledger.mark(strategy.thresholds(ledger.class_counts()))
+        budget = _compose(ledger, pool, options, progress or Silent())
         total, eligible, selected = ledger.counts()
         if selected == 0:
             raise NothingSelectedError(
@@ -158,10 +185,10 @@ def decide(
             name=name or f"{options.strategy}-{digest[:8]}",
             content_hash=digest,
             strategy=options.strategy,
-            options=options.as_json(),
+            options=options.as_json() | budget.as_json(),
             teacher=pool.teacher,
             student=pool.student,
-            embedder=pool.embedder if options.near_duplicates else None,
+            embedder=pool.embedder if options.compares_vectors else None,
             parent=parent,
             seed=options.seed,
             pool=total,
@@ -184,6 +211,28 @@ def _check(pool: Pool, strategy: Strategy, options: SelectOptions) -> None:
         raise UsageError(f"--reverse makes no sense with {options.strategy}: it has thresholds")
     if options.near_duplicates is not None and pool.embedder is None:
         raise UsageError("--near-duplicates needs an index: run build-index with an embedder")
+    if options.method is not None and pool.embedder is None:
+        raise UsageError(
+            f"--diversity {options.diversity} needs an index: run build-index with an embedder"
+        )
+    _cost(pool, options)
+
+
+def _cost(pool: Pool, options: SelectOptions) -> str | None:
+    stored = stored_estimates(pool.catalog, pool.teacher)
+    return cost_of(options.budget, pool.teacher, stored)
+
+
+def _compose(ledger: Ledger, pool: Pool, options: SelectOptions, progress: Progress) -> Resolved:
+    """Decide who of the eligible is taken: budget, class quotas, diversity."""
+    budget = resolve(options.budget, ledger, _cost(pool, options))
+    method, balance = options.method, options.balance or "none"
+    ledger.share(budget.images, balance, options.per_class, every_class=method is not None)
+    if method is not None:
+        assert pool.embedder is not None
+        pick_diverse(ledger, pool.catalog, pool.embedder, method, options.seed, progress)
+    ledger.settle(budget.images, method.reason if method else None)
+    return budget
 
 
 def _fill(

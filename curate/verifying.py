@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -135,9 +135,8 @@ def _underivable(catalog: Catalog, manifest: Manifest, found: Verified) -> str |
 def _derive(catalog: Catalog, manifest: Manifest, found: Verified, progress: Progress) -> None:
     try:
         with scratch(catalog.workspace, "verify") as folder:
-            derived, decisions = decide(
-                _pool(catalog, manifest), manifest.name, _options(manifest), folder, None, progress
-            )
+            pool, options = _pool(catalog, manifest), SelectOptions.of(manifest)
+            derived, decisions = decide(pool, manifest.name, options, folder, None, progress)
             stored = folder / "stored.parquet"
             query = f"SELECT * FROM decisions WHERE manifest = {literal(manifest.name)}"
             catalog.write_parquet(query, stored)
@@ -169,11 +168,6 @@ def _pool(catalog: Catalog, manifest: Manifest) -> Pool:
         embedder=manifest.embedder,
         decided_by=manifest.name,
     )
-
-
-def _options(manifest: Manifest) -> SelectOptions:
-    known = {one.name for one in fields(SelectOptions)}
-    return SelectOptions(**{k: v for k, v in manifest.options.items() if k in known})
 
 
 def _differences(stored: Path, derived: Path) -> dict[str, int]:

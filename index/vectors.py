@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
+import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from index.catalog import Catalog, one
+from index.catalog import Catalog, literal, one
 from index.errors import WorkspaceError
+from index.files import told_if_full
 from index.parts import Ids, Part, Rows, list_parts, read_live, read_part
 
 Vectors = NDArray[np.float32]
@@ -76,10 +79,7 @@ def vectors_of(catalog: Catalog, embedder: str, ids: Ids) -> Vectors:
         parts = {part.part: part for part in list_parts(connection, f"vectors/{embedder}")}
     missing = np.setdiff1d(np.arange(len(ids)), np.asarray(found["place"]))
     if len(missing):
-        raise WorkspaceError(
-            f"image {ids[missing[0]]} has no vector of {embedder}: run build-index on its source, "
-            "or take another id"
-        )
+        raise _has_no_vector(ids[missing[0]], embedder)
     rows: dict[int, NDArray[np.float16]] = {}
     part_of, row_of = np.asarray(found["part"]), np.asarray(found["row"])
     place = np.asarray(found["place"])
@@ -91,6 +91,62 @@ def vectors_of(catalog: Catalog, embedder: str, ids: Ids) -> Vectors:
     if not rows:
         return np.empty((0, 0), np.float32)
     return _as_vectors(np.stack([rows[i] for i in range(len(ids))]))
+
+
+def copy_vectors(catalog: Catalog, embedder: str, wanted: Path, target: Path) -> Rows:
+    """Copy the vectors of some images into one file, in their order; memory holds one part.
+
+    Args:
+        wanted: Parquet file of image_id, each once, and its `position` from 0.
+        target: file to make; beside it stands for a while where each vector is found.
+
+    Returns:
+        the file as an array (n, dim) float16, as stored, mapped into memory.
+
+    Raises:
+        WorkspaceError: an image has no vector of this embedder, or the disk is full.
+    """
+    places = target.with_suffix(".places.parquet")
+    catalog.write_parquet(
+        _PLACES.format(wanted=literal(wanted), embedder=literal(embedder)), places
+    )
+    parts = _parts(catalog, embedder)
+    with duckdb.connect() as connection:
+        stored = f"FROM read_parquet({literal(places)})"
+        (missing,) = one(connection, f"SELECT min(image_id) {stored} WHERE part IS NULL") or (None,)
+        if missing is not None:
+            raise _has_no_vector(missing, embedder)
+        (count,) = one(connection, f"SELECT count(*) {stored}") or (0,)
+        rows = _allocated(target, (count, parts[0].width if parts else 0))
+        for part in parts:
+            query = f'SELECT "row", position {stored} WHERE part = ?'
+            found = connection.execute(query, [part.part]).fetchnumpy()
+            if len(found["row"]):
+                rows[found["position"]] = read_part(catalog.workspace, part)[1][found["row"]]
+    return rows
+
+
+_PLACES = """
+SELECT w.image_id, w.position, v.part, v."row" FROM read_parquet({wanted}) w
+LEFT JOIN (FROM vectors WHERE embedder = {embedder}) v USING (image_id) ORDER BY v.part
+"""
+
+
+def _allocated(path: Path, shape: tuple[int, int]) -> Rows:
+    """Make a file of zeros and map it: on a full disk, a mapped file without blocks kills."""
+    zeros = bytes(1 << 20)
+    left = 2 * shape[0] * shape[1]
+    with told_if_full(path), path.open("wb") as file:
+        while left > 0:
+            left -= file.write(zeros[:left])
+    return np.memmap(path, np.float16, "r+", shape=shape)
+
+
+def _has_no_vector(image: int, embedder: str) -> WorkspaceError:
+    return WorkspaceError(
+        f"image {image} has no vector of {embedder}: run build-index on its source, "
+        "or take another id"
+    )
 
 
 def _parts(catalog: Catalog, embedder: str) -> list[Part]:

@@ -39,7 +39,13 @@ def select(
         ),
     ] = None,
     budget: Annotated[
-        int | None, typer.Option(help="Images to take; default: all that are eligible.")
+        str | None,
+        typer.Option(
+            metavar="N|P%|auto",
+            help="Images to take: a number, a share of all images of the pool such as 10%, or "
+            "auto: up to where an image's score is worth less than its shift costs. Default: all "
+            "that are eligible.",
+        ),
     ] = None,
     name: Annotated[
         str | None, typer.Option(help="Of the manifest; default: strategy and hash.")
@@ -57,7 +63,17 @@ def select(
     ] = None,
     balance: Annotated[
         str | None,
-        typer.Option(help="Classes: none, proportional, or full. kd3: proportional, else none."),
+        typer.Option(
+            help="How classes share the budget: none, proportional to what each has, by its "
+            "square root (sqrt), or full, the same for all. kd3: proportional, else none."
+        ),
+    ] = None,
+    diversity: Annotated[
+        str | None,
+        typer.Option(
+            help="Within a class, of the best 4 times its quota take images unlike each other, by "
+            "the index's vectors: kcenter, facility, clusters; default: none, the best scores."
+        ),
     ] = None,
     per_class: Annotated[int | None, typer.Option(help="Most images of one class.")] = None,
     near_duplicates: Annotated[
@@ -115,6 +131,7 @@ def select(
 
     Example: kdcurate select -w WS --teacher teacher.toml --strategy kd3 --budget 8000 --name first
     """
+    from curate.budget import parse_budget
     from curate.networks import scored_pool
     from curate.selection import SelectOptions
     from curate.selection import select as decide
@@ -126,8 +143,9 @@ def select(
     options = SelectOptions(
         strategy=strategy or ("kd3" if rank is None else "rank"),
         rank=rank,
-        budget=budget,
+        budget=None if budget is None else parse_budget(budget),
         balance=balance,
+        diversity=diversity,
         per_class=per_class,
         alpha=alpha,
         seed=seed,
@@ -165,7 +183,10 @@ def select(
 def summary(manifest: Manifest) -> dict[str, Any]:
     """What `select` reports of a manifest."""
     names = ("strategy", "teacher", "student", "pool", "eligible", "selected", "content_hash")
-    return {"manifest": manifest.name} | {name: getattr(manifest, name) for name in names}
+    facts = {"manifest": manifest.name} | {name: getattr(manifest, name) for name in names}
+    if "budget_note" in manifest.options:
+        facts["budget"] = manifest.options["budget_note"]
+    return facts
 
 
 def _plan(catalog: Catalog, teacher: str, student: str | None) -> dict[str, Any]:
