@@ -68,9 +68,10 @@ class Facts:
                 raise WorkspaceError(f"not every image has its {name}: run the same command again")
 
 
-def scores_of(columns: Columns, prefix: str = "") -> Columns:
-    """Return the columns of `scores`, as `StoredLogits.at` takes them."""
-    return {name: columns[prefix + name] for name in SCORES}
+def of_student(columns: Columns) -> Columns:
+    """Return the columns of `scores` as the student has them, under their own names."""
+    theirs = {name: columns[f"student_{name}"] for name in SCORES if f"student_{name}" in columns}
+    return theirs | {"image_id": columns["image_id"]}
 
 
 def _query(teacher: str, student: str | None, signals: Collection[str]) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from curate.logits import settled_mode
 from curate.pool import Pool
 from curate.scoring import Scorer, score_pool
 from curate.shift import update_shifts
@@ -31,13 +32,17 @@ def scored_pool(
     *,
     device: str = "cpu",
     workers: int | None = None,
+    logits: str | None = None,
     progress: Progress | None = None,
 ) -> Pool:
     """Score with teacher and student what they have not scored yet; return the pool as they see it.
 
+    `logits` says how much of them is kept, see `curate.compact`; None as there is, or all.
+
     Raises:
         NetworkError: a card or spec that cannot be loaded.
-        UsageError: the two have different numbers of classes.
+        UsageError: the two have different numbers of classes, or logits that are there are kept
+            otherwise than asked.
         WorkspaceError: there is no catalog; nothing is made in its place.
     """
     embedder = first_embedder(catalog)
@@ -49,7 +54,9 @@ def scored_pool(
             "they must be the same"
         )
     for model in filter(None, (network, learner)):
-        score(catalog, model, device, workers=workers, progress=progress)
+        settled_mode(catalog, model.key, model.num_classes, logits)  # before the first is scored
+    for model in filter(None, (network, learner)):
+        score(catalog, model, device, workers=workers, logits=logits, progress=progress)
     student_key = learner.key if learner else None
     return replace(pool_of(catalog, network), student=student_key, embedder=embedder)
 
@@ -70,11 +77,14 @@ def score(
     device: str,
     *,
     workers: int | None = None,
+    logits: str | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Score what a loaded network has not scored yet, and bring its shift estimates up to date."""
+    mode = settled_mode(catalog, network.key, network.num_classes, logits)
     register(catalog, network.key, network.card)
-    score_pool(catalog, make_scorer(network, device), workers=workers, progress=progress)
+    scorer = make_scorer(network, device)
+    score_pool(catalog, scorer, workers=workers, logits=mode, progress=progress)
     update_shifts(catalog, network.key)
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.facts import Facts, scores_of
+from curate.facts import Columns, Facts, of_student
 from curate.logits import Logits, StoredLogits
-from curate.shift import stored_estimates
+from curate.shift import ESTIMATES, stored_estimates
 from curate.strategies.agreement import agreement
 from curate.strategies.base import Batch, Floats, confidence, softmax
 from index.catalog import Catalog
@@ -42,31 +42,46 @@ class Pool:
     decided_by: str | None = None
 
     def batches(
-        self, needs: Collection[str], folder: Path
+        self, needs: Collection[str], folder: Path, *, logits: bool
     ) -> Iterator[tuple[Batch, dict[str, Floats]]]:
         """Yield every image once: what a strategy with these `needs` sees, and the components.
 
         Components are what the ledger says of an image whatever the strategy: the confidence of
-        teacher and student, their agreement, and every stored estimate of the teacher. What the
-        catalog says waits in the scratch folder `folder`.
+        teacher and student, their agreement where both have logits, and every stored estimate of
+        the teacher. What the catalog says waits in the scratch folder `folder`. `logits` tells
+        whether the strategy reads them; beside a student the components do.
         """
-        teacher = StoredLogits(self.catalog, self.teacher)
-        stored = self.student if self.student_logits is None else None
-        student = StoredLogits(self.catalog, stored) if stored else None
-        estimates = stored_estimates(self.catalog, self.teacher)
-        facts = Facts(self.catalog, folder, self.teacher, stored, {*estimates, *needs})
+        teacher, student = StoredLogits(self.catalog, self.teacher), self._student()
+        reads = logits or (student is not None and teacher.mode != "none")
+        for columns in self._facts(needs, folder):
+            ids, said = columns["image_id"], (columns["pseudo_label"], columns["confidence"])
+            batch = Batch(
+                ids,
+                teacher.at(columns) if reads else np.empty((len(ids), 0), np.float32),
+                student.at(of_student(columns)) if student and reads else None,
+                {name: columns[name] for name in needs},
+                said,
+            )
+            estimates = {name: columns[name] for name in columns if name in ESTIMATES}
+            yield batch, _components(batch, columns) | estimates
+
+    def _student(self) -> Logits | None:
+        """The student's logits, where there are any."""
+        if self.student_logits is not None or self.student is None:
+            return self.student_logits
+        stored = StoredLogits(self.catalog, self.student)
+        return None if stored.mode == "none" else stored
+
+    def _facts(self, needs: Collection[str], folder: Path) -> Iterator[Columns]:
+        student = self.student if self.student_logits is None else None
+        signals = {*stored_estimates(self.catalog, self.teacher), *needs}
+        facts = Facts(self.catalog, folder, self.teacher, student, signals)
         for columns in facts.batches(max(_LEAST_ROWS, _VALUES_AT_ONCE // self.classes)):
             if self.only is not None:
                 here = _among(self.only, columns["image_id"])
                 columns = {name: values[here] for name, values in columns.items()}
             facts.check(columns)
-            ids = columns["image_id"]
-            learner = student.at(scores_of(columns, "student_")) if student else None
-            if self.student_logits is not None:
-                learner = self.student_logits.gather(ids)
-            signals = {name: columns[name] for name in needs}
-            batch = Batch(ids, teacher.at(scores_of(columns)), learner, signals)
-            yield batch, _components(batch) | {name: columns[name] for name in estimates}
+            yield columns
 
 
 def _among(ascending: Ids, ids: Ids) -> NDArray[np.bool_]:
@@ -75,8 +90,10 @@ def _among(ascending: Ids, ids: Ids) -> NDArray[np.bool_]:
     return ascending[found] == ids if len(ascending) else np.zeros(len(ids), bool)
 
 
-def _components(batch: Batch) -> dict[str, Floats]:
+def _components(batch: Batch, columns: Columns) -> dict[str, Floats]:
     components: dict[str, Floats] = {"teacher_confidence": batch.confidence}
+    if "student_confidence" in columns:
+        components["student_confidence"] = columns["student_confidence"]
     if batch.student is not None:
         components["student_confidence"] = confidence(batch.student)
         components["agreement"] = agreement(softmax(batch.teacher), softmax(batch.student))

@@ -13,12 +13,22 @@ from curate.diversity import METHODS, NONE, Method
 from curate.diversity.picking import pick_diverse
 from curate.filters import Filters
 from curate.ledger import Ledger
+from curate.logits import stored_mode
 from curate.manifest import Manifest, commit_manifest, content_hash
 from curate.pool import Pool
 from curate.quotas import BALANCES
 from curate.shift import stored_estimates
 from curate.signals import check_needs
-from curate.strategies import Rank, Scored, Settings, Strategy, check_scored, make_strategy
+from curate.strategies import (
+    MODES,
+    Rank,
+    Scored,
+    Settings,
+    Strategy,
+    check_scored,
+    logits_needed,
+    make_strategy,
+)
 from index import __version__
 from index.catalog import literal
 from index.duplicates import (
@@ -36,7 +46,11 @@ from index.progress import Progress, Silent
 
 @dataclass(frozen=True)
 class SelectOptions:
-    """What a selection is made with; stored in the manifest as its options."""
+    """What a selection is made with; stored in the manifest as its options.
+
+    `logits` is how those that it reads are kept, where that is less than all of them: it follows
+    from the pool, whatever is given here.
+    """
 
     strategy: str
     rank: str | None = None
@@ -54,6 +68,7 @@ class SelectOptions:
     max_pixels: int | None = None
     max_copies: int | None = None
     where: str | None = None
+    logits: str | None = None
 
     @property
     def filters(self) -> Filters:
@@ -169,6 +184,7 @@ def decide(
     strategy = options.make_strategy()
     if options.budget is not None:  # without one there is nothing to share
         options = replace(options, balance=options.balance or strategy.default_balance)
+    options = replace(options, logits=_logits(pool, strategy, progress or Silent()))
     _check(pool, strategy, options)
     ledger = Ledger(folder, pool.classes)
     try:
@@ -218,6 +234,25 @@ def _check(pool: Pool, strategy: Strategy, options: SelectOptions) -> None:
     _cost(pool, options)
 
 
+def _logits(pool: Pool, strategy: Strategy, progress: Progress) -> str | None:
+    """How the logits are kept that a strategy reads, None for all of them; refuse too few."""
+    stored = pool.student if pool.student_logits is None else None
+    asked = [pool.teacher, *([stored] if stored and strategy.needs_student else [])]
+    kept = {stored_mode(pool.catalog, model) or "full": model for model in asked}
+    mode, needed = min(kept, key=MODES.index), logits_needed(strategy)
+    if mode == "none" and needed != "none":
+        raise UsageError(
+            f"{strategy.name} reads logits, and {kept[mode]} was scored with --logits none: choose "
+            "random, msp, dfnd or kd3 with --alpha 1, or score in a new workspace"
+        )
+    if mode == "top32" and needed == "full":
+        progress.say(
+            f"{strategy.name} is approximate here: of {kept[mode]} the 32 largest logits are kept "
+            "(--logits top32), and what is left is spread evenly over the other classes"
+        )
+    return None if mode == "full" else mode
+
+
 def _cost(pool: Pool, options: SelectOptions) -> str | None:
     stored = stored_estimates(pool.catalog, pool.teacher)
     return cost_of(options.budget, pool.teacher, stored)
@@ -238,7 +273,9 @@ def _compose(ledger: Ledger, pool: Pool, options: SelectOptions, progress: Progr
 def _fill(
     ledger: Ledger, pool: Pool, strategy: Strategy, options: SelectOptions, progress: Progress
 ) -> None:
-    for batch, components in pool.batches(strategy.needs, ledger.scratch):
+    for batch, components in pool.batches(
+        strategy.needs, ledger.scratch, logits=logits_needed(strategy) != "none"
+    ):
         scored = strategy.score(batch)
         check_scored(options.strategy, batch.ids, scored, pool.classes)
         components |= scored.components

@@ -39,11 +39,12 @@ class Kd3:
             raise UsageError(f"--alpha is {alpha}: it must lie between 0 (student) and 1 (teacher)")
         self.alpha = alpha
         self.needs_student = alpha < 1.0
+        self.logits = "full" if self.needs_student else "none"
 
     def score(self, batch: Batch) -> Scored:
         """Score the confidence of the mixed logits."""
         if batch.student is None or not self.needs_student:
-            return Scored(batch.confidence, top_label(batch.teacher))
+            return Scored(batch.confidence, batch.label)
         share = np.float32(self.alpha)
         mixed = share * batch.teacher + (1 - share) * batch.student
         return Scored(confidence(mixed), top_label(mixed))
