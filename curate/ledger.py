@@ -3,8 +3,9 @@
 Diversity, where it is asked for, stands between quota and budget: `curate.diversity` reads the
 candidates from the ledger's database and leaves its picks there.
 
-Everything per image lives in a scratch DuckDB file that spills to disk, so memory does not grow
-with the pool. The steps are SQL over one table, in the order in which the reasons are given.
+Everything per image lives in a scratch DuckDB that spills to disk, so memory does not grow with
+the pool. What is sorted there are numbers: the words of a reason are put together as the finished
+ledger is written, and so is the map of the components.
 """
 
 from __future__ import annotations
@@ -17,12 +18,24 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.diversity.base import CANDIDATES_A_PICK
+from curate.ledger_steps import (
+    BEST,
+    BY_IMPORTANCE,
+    BY_PICKS,
+    BY_SCORE,
+    DECIDE,
+    MARK,
+    PLACE_IN_CLASS,
+)
 from curate.manifest import ranked
 from curate.quotas import class_quotas
 from curate.strategies import Scored
-from index.catalog import literal, one
+from curate.tables import connect
+from index.catalog import insert, literal, one
 from index.parts import Ids
+
+# Beyond this the scratch database spills into its folder.
+_MEMORY_LIMIT = "1GB"
 
 
 class Ledger:
@@ -32,17 +45,21 @@ class Ledger:
         """Open a scratch database in the folder `scratch` for K classes."""
         self.scratch = scratch
         self._classes = classes
-        self._connection = duckdb.connect(scratch / "ledger.duckdb")
+        self._components: list[str] = []
+        self._has_quotas = self._is_weighed = False
+        self._connection = connect(scratch, _MEMORY_LIMIT)
         self._connection.execute(
-            "CREATE TABLE pool (image_id BIGINT, pseudo_label SMALLINT, score FLOAT, "
-            "importance FLOAT, components MAP(VARCHAR, FLOAT))"
+            "CREATE TABLE pool (image_id BIGINT, pseudo_label SMALLINT, score FLOAT)"
         )
         self._connection.execute("CREATE TABLE groups (image_id BIGINT, group_id BIGINT)")
         self._connection.execute("CREATE TABLE filtered (image_id BIGINT, filter VARCHAR)")
 
     @property
     def connection(self) -> duckdb.DuckDBPyConnection:
-        """The scratch database: with a table `marked` after `mark`, `quotas` after `share`."""
+        """The scratch database: with a view `marked` after `mark`, a table `quotas` after `share`.
+
+        Of `marked`, `barrier` is NULL for the eligible.
+        """
         return self._connection
 
     def close(self) -> None:
@@ -56,18 +73,23 @@ class Ledger:
         components: dict[str, NDArray[np.float32]],
         importance: NDArray[np.float32] | None = None,
     ) -> None:
-        """Add a batch of scored images, whose weights are by their `importance` (n,), else 1."""
-        if importance is None:
-            importance = np.ones(len(ids), np.float32)
+        """Add a batch of scored images, whose weights are by their `importance` (n,), else 1.
+
+        All batches have the same components, and all or none an importance.
+        """
+        if not self._components:
+            self._components = list(components)
+            for column in self._columns():
+                self._connection.execute(f"ALTER TABLE pool ADD COLUMN {column} FLOAT")
+        if importance is not None and not self._is_weighed:
+            self._is_weighed = True
+            self._connection.execute("ALTER TABLE pool ADD COLUMN importance FLOAT")
         facts = {"image_id": ids, "pseudo_label": scored.pseudo_label, "score": scored.score}
-        facts["importance"] = importance
-        values = {f"c{i}": column for i, column in enumerate(components.values())}
-        self._connection.register("batch", facts | values)
-        pairs = ", ".join(f"{literal(name)}: c{i}" for i, name in enumerate(components))
-        self._connection.execute(
-            "INSERT INTO pool SELECT image_id, pseudo_label, score, importance, "
-            f"MAP {{{pairs}}} FROM batch"
-        )
+        facts |= {"importance": importance} if importance is not None else {}
+        values = [components[name] for name in self._components]
+        facts |= dict(zip(self._columns(), values, strict=True))
+        self._connection.register("batch", facts)
+        self._connection.execute("INSERT INTO pool BY NAME SELECT * FROM batch")
         self._connection.unregister("batch")
 
     def add_groups(self, ids: Ids, groups: Ids) -> None:
@@ -118,7 +140,7 @@ class Ledger:
     def mark(self, thresholds: NDArray[np.float64] | None) -> None:
         """Find out who is eligible: above the threshold (K,) of its class, best of its group."""
         self._table("thresholds", "threshold", thresholds)
-        self._connection.execute(_MARK)
+        self._connection.execute(MARK.format(components=self._map()))
 
     def share(
         self, budget: int | None, balance: str, per_class: int | None, *, every_class: bool = False
@@ -138,7 +160,8 @@ class Ledger:
             quota = quota if shared is None else shared
             if shared is None and every_class:
                 most = "NULL" if per_class is None else int(per_class)
-                quota = self._counts(_BEST.format(per_class=most, budget=int(budget)))
+                quota = self._counts(BEST.format(per_class=most, budget=int(budget)))
+        self._has_quotas = quota is not None
         self._table("quotas", "quota", quota)
 
     def settle(self, budget: int | None, picked: str | None = None) -> None:
@@ -148,11 +171,14 @@ class Ledger:
             budget: images to take in all, or None.
             picked: where `curate.diversity` left its picks, the SQL of what one of them adds.
         """
-        limit = "NULL" if budget is None else str(int(budget))
-        parts = _BY_SCORE
+        parts = BY_SCORE
         if picked is not None:
-            parts = _BY_PICKS | {"picked": f" WHEN pick > 0 THEN {picked}"}
-        self._connection.execute(_DECIDE.format(budget=limit, **parts))
+            parts = BY_PICKS | {"picked": f" WHEN pick > 0 THEN {picked}"}
+        place = PLACE_IN_CLASS if self._has_quotas else "NULL"
+        limit = "NULL" if budget is None else str(int(budget))
+        parts = parts | {"weight": BY_IMPORTANCE if self._is_weighed else "1.0"}
+        query = DECIDE.format(place=place, budget=limit, components=self._map(), **parts)
+        self._connection.execute(query)
 
     def counts(self) -> tuple[int, int, int]:
         """Return the number of images in the pool, eligible, and selected."""
@@ -172,20 +198,38 @@ class Ledger:
         path = self.scratch / "decisions.parquet"
         self._connection.execute(
             'COPY (SELECT image_id, selected, "rank", pseudo_label, weight, score, threshold, '
-            f"components, reason FROM decided ORDER BY image_id) "
-            f"TO {literal(path)} (FORMAT parquet)"
+            f"components, reason FROM decided) TO {literal(path)} (FORMAT parquet)"
         )
         return path
+
+    def _columns(self) -> list[str]:
+        return [f"c{number}" for number in range(len(self._components))]
+
+    def _map(self) -> str:
+        """Return SQL of the components as MAP(VARCHAR, FLOAT)."""
+        if not self._components:
+            return "MAP([]::VARCHAR[], []::FLOAT[])"
+        pairs = ", ".join(
+            f"{literal(name)}: {column}"
+            for name, column in zip(self._components, self._columns(), strict=True)
+        )
+        # Eight times as fast as a map, which looks for equal keys in each row; but the names in a
+        # struct are the same where they differ in case only.
+        if len({name.casefold() for name in self._components}) == len(self._components):
+            return f"{{{pairs}}}::MAP(VARCHAR, FLOAT)"
+        return f"MAP {{{pairs}}}"
 
     def _table(self, name: str, column: str, values: NDArray[Any] | None) -> None:
         """Make a table of one value a class, NULL where there is none."""
         kind = "DOUBLE" if name == "thresholds" else "BIGINT"
         self._connection.execute(f"CREATE TABLE {name} (pseudo_label SMALLINT, {column} {kind})")
-        rows = [
-            (label, None if values is None else values[label].item())
-            for label in range(self._classes)
-        ]
-        self._connection.executemany(f"INSERT INTO {name} VALUES (?, ?)", rows)
+        if values is None:
+            self._connection.execute(
+                f"INSERT INTO {name} FROM (SELECT range, NULL FROM range(?))", [self._classes]
+            )
+        else:
+            columns = {"pseudo_label": np.arange(self._classes), column: values}
+            insert(self._connection, name, columns)
 
     def _counts(self, source: str) -> NDArray[np.int64]:
         found = self._connection.execute(
@@ -195,82 +239,3 @@ class Ledger:
         for label, count in found:
             counts[label] = count
         return counts
-
-
-# `barrier` is the first reason that rules an image out, NULL for the eligible. Of a group of
-# near-duplicates the best that no filter and no threshold rules out stays, so a group is never
-# lost as a whole.
-_MARK = """
-CREATE TABLE marked AS
-WITH judged AS (
-    SELECT p.*, t.threshold::FLOAT AS threshold, coalesce(g.group_id, p.image_id) AS group_id,
-           f.filter, f.filter IS NULL AND (t.threshold IS NULL OR p.score > t.threshold) AS passed
-    FROM pool p JOIN thresholds t USING (pseudo_label) LEFT JOIN groups g USING (image_id)
-         LEFT JOIN filtered f USING (image_id)
-), kept AS (
-    SELECT group_id, first(image_id ORDER BY score DESC, image_id) AS keeper
-    FROM judged WHERE passed GROUP BY group_id
-)
-SELECT j.* EXCLUDE (passed, group_id, filter),
-       CASE WHEN filter IS NOT NULL THEN filter
-            WHEN NOT passed THEN printf('below class threshold %.3f <= %.3f', score, threshold)
-            WHEN keeper <> image_id THEN 'near-duplicate of ' || keeper END AS barrier
-FROM judged j LEFT JOIN kept USING (group_id)
-"""
-
-# The best of all classes, as rows of one column.
-_BEST = """(
-    SELECT pseudo_label FROM (
-        SELECT pseudo_label, score, image_id, row_number() OVER (
-            PARTITION BY pseudo_label ORDER BY score DESC, image_id) AS place
-        FROM marked WHERE barrier IS NULL
-    ) WHERE {per_class}::BIGINT IS NULL OR place <= {per_class}
-    ORDER BY score DESC, image_id LIMIT {budget})
-"""
-
-_BY_SCORE = {"picks": "", "within": "quota IS NULL OR place <= quota", "passed": "", "picked": ""}
-# `pick` is 0 for candidates that were passed over, NULL for images that were none: all of a class
-# that has no more than its quota, and those after the best of the others.
-_BY_PICKS = {
-    "picks": "LEFT JOIN picks USING (image_id)",
-    "within": "coalesce(pick > 0, place <= quota)",
-    "passed": f"""
-            WHEN pick = 0 THEN printf('less diverse: %.3f to selected %d, place %d of %d',
-                                      cosine, nearest, place, quota)
-            WHEN NOT within_quota AND quota > 0
-            THEN printf('no candidate for diversity: place %d, after the best %d',
-                        place, {CANDIDATES_A_PICK} * quota)""",
-}
-
-# Weights have a mean of 1 over what is selected. Sums of integers do not depend on their order.
-_DECIDE = """
-CREATE TABLE decided AS
-WITH in_class AS (
-    SELECT m.*, q.quota, row_number() OVER (
-        PARTITION BY m.pseudo_label, m.barrier IS NULL ORDER BY m.score DESC, m.image_id) AS place
-    FROM marked m JOIN quotas q USING (pseudo_label)
-), limited AS (
-    SELECT *, barrier IS NULL AND ({within}) AS within_quota FROM in_class {picks}
-), ranked AS (
-    SELECT *, row_number() OVER (
-        PARTITION BY within_quota ORDER BY score DESC, image_id) AS overall,
-        {budget}::BIGINT AS budget
-    FROM limited
-), judged AS MATERIALIZED (
-    SELECT *, within_quota AND (budget IS NULL OR overall <= budget) AS taken FROM ranked
-), usual AS (
-    SELECT avg((importance * 1048576)::BIGINT) / 1048576 AS mean_importance FROM judged WHERE taken
-)
-SELECT image_id, pseudo_label, score, threshold, components,
-       (importance / mean_importance)::FLOAT AS weight,
-       barrier IS NULL AS eligible,
-       taken AS selected, CASE WHEN taken THEN overall::INTEGER END AS "rank",
-       CASE WHEN barrier IS NOT NULL THEN barrier{passed}
-            WHEN NOT within_quota THEN printf('class quota full: place %d of %d', place, quota)
-            WHEN budget IS NOT NULL AND overall > budget
-            THEN printf('budget full: place %d of %d', overall, budget){picked}
-            WHEN threshold IS NOT NULL
-            THEN printf('selected: above class threshold %.3f > %.3f', score, threshold)
-            ELSE 'selected: score within the budget' END AS reason
-FROM judged, usual
-"""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from curate.compact import check_mode, mode_of, unpacked
+from curate.strategies.base import MODES
 from index.catalog import Catalog
-from index.errors import WorkspaceError
-from index.parts import Ids, Part, list_parts, places, read_live, read_part
+from index.errors import UsageError, WorkspaceError
+from index.parts import Arrays, Ids, array_names, list_parts, live_rows, places, read_arrays
 
 Floats = NDArray[np.float32]
 
@@ -21,6 +23,20 @@ class Logits(Protocol):
 
     def gather(self, ids: Ids) -> Floats:
         """Return (n, K) logits of the images `ids`, in their order."""
+        ...
+
+    def have(self, ids: Ids) -> NDArray[np.bool_]:
+        """Tell which of the images `ids` (n,) this model has scored."""
+        with self._catalog.read() as connection:
+            connection.register("wanted", {"image_id": ids})
+            found = connection.execute(
+                "SELECT image_id FROM wanted JOIN scores USING (image_id) WHERE model = ?",
+                [self._model],
+            ).fetchnumpy()
+        return np.isin(ids, np.asarray(found["image_id"], dtype=np.int64))
+
+    def at(self, scores: Mapping[str, NDArray[Any]]) -> Floats:
+        """Return (n, K) logits of these columns of `scores`, in their order."""
         ...
 
 
@@ -36,6 +52,20 @@ class ArrayLogits:
         """Look the ids up by bisection."""
         return self._rows[places(self._ids, ids)].astype(np.float32)
 
+    def have(self, ids: Ids) -> NDArray[np.bool_]:
+        """Tell which of the images `ids` (n,) this model has scored."""
+        with self._catalog.read() as connection:
+            connection.register("wanted", {"image_id": ids})
+            found = connection.execute(
+                "SELECT image_id FROM wanted JOIN scores USING (image_id) WHERE model = ?",
+                [self._model],
+            ).fetchnumpy()
+        return np.isin(ids, np.asarray(found["image_id"], dtype=np.int64))
+
+    def at(self, scores: Mapping[str, NDArray[Any]]) -> Floats:
+        """Look the column of ids up."""
+        return self.gather(scores["image_id"])
+
 
 class StoredLogits:
     """Logits in the workspace, read part by part."""
@@ -46,28 +76,44 @@ class StoredLogits:
         self._model = model
         with catalog.read() as connection:
             self._parts = {p.part: p for p in list_parts(connection, f"logits/{model}")}
-        self._read = lru_cache(maxsize=2)(self._read_rows)
+        self._read = lru_cache(maxsize=2)(self._read_part)
+
+    @property
+    def exist(self) -> bool:
+        """Tell whether the model has scored anything."""
+        return bool(self._parts)
+
+    @property
+    def mode(self) -> str:
+        """How they are kept: see `curate.compact`."""
+        part = next(iter(self._parts.values()), None)
+        return mode_of(array_names(self._catalog.workspace, part)) if part else "full"
 
     def batches(self) -> Iterator[tuple[Ids, Floats]]:
         """Yield ids (n,) and logits (n, K) of the images that are still there, a part at a time."""
         for part in self._parts.values():
-            ids, rows = read_live(self._catalog, part)
-            if len(ids):
-                yield ids, rows.astype(np.float32)
+            live = live_rows(self._catalog, part)
+            if len(live):
+                arrays = self._read(part.part)
+                yield arrays["ids"][live], self._unpacked(arrays, live)
 
     def gather(self, ids: Ids) -> Floats:
-        """Find each id's part and row in the catalog; one part usually holds a whole batch.
+        """Find each id's part and row in the catalog; see `at`.
 
         Raises:
             WorkspaceError: an image has not been scored by this model.
         """
-        parts, rows = self._places(ids)
-        width = next(iter(self._parts.values())).width
-        gathered = np.empty((len(ids), width), dtype=np.float32)
-        for number in np.unique(parts):
-            here = parts == number
-            gathered[here] = self._read(int(number))[rows[here]]
-        return gathered
+        wanted = {"image_id": ids, "place": np.arange(len(ids))}
+        with self._catalog.read() as connection:
+            connection.register("wanted", wanted)
+            found = connection.execute(
+                "SELECT s.* FROM wanted w JOIN scores s USING (image_id) "
+                "WHERE s.model = ? ORDER BY w.place",
+                [self._model],
+            ).fetchnumpy()
+        if len(found["part"]) != len(ids):
+            raise WorkspaceError(f"{self._model} has not scored every image: run select again")
+        return self.at(found)
 
     def have(self, ids: Ids) -> NDArray[np.bool_]:
         """Tell which of the images `ids` (n,) this model has scored."""
@@ -79,19 +125,61 @@ class StoredLogits:
             ).fetchnumpy()
         return np.isin(ids, np.asarray(found["image_id"], dtype=np.int64))
 
-    def _places(self, ids: Ids) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        wanted = {"image_id": ids, "place": np.arange(len(ids))}
-        with self._catalog.read() as connection:
-            connection.register("wanted", wanted)
-            found = connection.execute(
-                'SELECT s.part, s."row" FROM wanted w JOIN scores s USING (image_id) '
-                "WHERE s.model = ? ORDER BY w.place",
-                [self._model],
-            ).fetchnumpy()
-        if len(found["part"]) != len(ids):
-            raise WorkspaceError(f"{self._model} has not scored every image: run select again")
-        return np.asarray(found["part"]), np.asarray(found["row"])
+    def at(self, scores: Mapping[str, NDArray[Any]]) -> Floats:
+        """Return logits (n, K) of these columns of `scores`, in their order.
 
-    def _read_rows(self, number: int) -> NDArray[np.float16]:
-        part: Part = self._parts[number]
-        return read_part(self._catalog.workspace, part)[1]
+        A part is read once for all of a batch; usually one part holds it whole.
+
+        Raises:
+            UsageError: the model was scored with `--logits none`.
+        """
+        parts, rows = scores["part"], scores["row"]
+        numbers = np.unique(parts)
+        if len(numbers) == 1:
+            return self._unpacked(self._read(int(numbers[0])), rows)
+        gathered = np.empty((len(parts), self._width), dtype=np.float32)
+        for number in numbers:
+            here = parts == number
+            gathered[here] = self._unpacked(self._read(int(number)), rows[here])
+        return gathered
+
+    @property
+    def _width(self) -> int:
+        return next(iter(self._parts.values())).width
+
+    def _unpacked(self, arrays: Arrays, rows: NDArray[Any]) -> Floats:
+        if mode_of(frozenset(arrays)) == "none":
+            raise UsageError(
+                f"{self._model} was scored with --logits none, so there are none: score it with "
+                "--logits full in a new workspace"
+            )
+        here = {name: arrays[name][rows] for name in arrays if name != "ids"}
+        return unpacked(here, self._width)
+
+    def _read_part(self, number: int) -> Arrays:
+        return read_arrays(self._catalog.workspace, self._parts[number])
+
+
+def stored_mode(catalog: Catalog, model: str) -> str | None:
+    """Tell how a model's logits are kept: see `curate.compact`; None where it scored nothing."""
+    logits = StoredLogits(catalog, model)
+    return logits.mode if logits.exist else None
+
+
+def settled_mode(catalog: Catalog, model: str, classes: int, asked: str | None) -> str:
+    """Return how logits of K classes are to be kept: as asked, or as those that are there.
+
+    Raises:
+        UsageError: no such way, or a richer one than that of the logits that are there.
+    """
+    if asked is not None:
+        check_mode(asked, classes)
+    stored = stored_mode(catalog, model)
+    if stored is None:
+        return asked or "full"
+    if asked is not None and MODES.index(asked) > MODES.index(stored):
+        raise UsageError(
+            f"{model} was scored with --logits {stored}, which left out what {asked} wants: leave "
+            f"--logits out, or score with --logits {asked} in a new workspace"
+        )
+    return stored

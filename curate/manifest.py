@@ -81,12 +81,17 @@ def ranked(
     Args:
         decisions: SQL of a relation with the columns of the table `decisions`.
     """
+    # In order, a range of ranks lies together: each query reads that alone, not all of them.
+    connection.execute(
+        f'CREATE OR REPLACE TEMP TABLE in_order AS SELECT image_id, "rank", pseudo_label, weight '
+        f'FROM {decisions} WHERE "rank" IS NOT NULL ORDER BY "rank"'
+    )
     for start in range(0, count, _ROWS_AT_ONCE):
         yield connection.execute(
-            f'SELECT image_id, "rank", pseudo_label, weight FROM {decisions} '
-            'WHERE "rank" > ? AND "rank" <= ? ORDER BY "rank"',
+            'FROM in_order WHERE "rank" > ? AND "rank" <= ? ORDER BY "rank"',
             [start, start + _ROWS_AT_ONCE],
         ).fetchnumpy()
+    connection.execute("DROP TABLE in_order")
 
 
 def commit_manifest(catalog: Catalog, manifest: Manifest, decisions: Path) -> Manifest:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from curate.logits import settled_mode
 from curate.pool import Pool
 from curate.reference_images import load_reference
 from curate.scoring import Scorer, score_pool
@@ -34,16 +35,19 @@ def scored_pool(
     reference: Sequence[str] = (),
     device: str = "cpu",
     workers: int | None = None,
+    logits: str | None = None,
     progress: Progress | None = None,
 ) -> Pool:
     """Score with teacher and student what they have not scored yet; return the pool as they see it.
 
-    `reference` names the sources of its reference set; see `curate.reference_images`.
+    `reference` names the sources of its reference set, see `curate.reference_images`; `logits` says
+    how much of the networks' is kept, see `curate.compact`: None as there is, or all.
 
     Raises:
         DataError: no image of the reference can be read.
         NetworkError: a card or spec that cannot be loaded.
-        UsageError: the two have different numbers of classes.
+        UsageError: the two have different numbers of classes, or logits that are there are kept
+            otherwise than asked.
         WorkspaceError: there is no catalog; nothing is made in its place.
     """
     embedder = first_embedder(catalog)
@@ -61,7 +65,9 @@ def scored_pool(
             catalog, reference, card, network, device, workers=workers, progress=progress
         ).key
     for model in filter(None, (network, learner)):
-        score(catalog, model, device, workers=workers, progress=progress)
+        settled_mode(catalog, model.key, model.num_classes, logits)  # before the first is scored
+    for model in filter(None, (network, learner)):
+        score(catalog, model, device, workers=workers, logits=logits, progress=progress)
     return replace(
         pool_of(catalog, network),
         student=learner.key if learner else None,
@@ -86,11 +92,14 @@ def score(
     device: str,
     *,
     workers: int | None = None,
+    logits: str | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Score what a loaded network has not scored yet, and bring its shift estimates up to date."""
+    mode = settled_mode(catalog, network.key, network.num_classes, logits)
     register(catalog, network.key, network.card)
-    score_pool(catalog, make_scorer(network, device), workers=workers, progress=progress)
+    scorer = make_scorer(network, device)
+    score_pool(catalog, scorer, workers=workers, logits=mode, progress=progress)
     update_shifts(catalog, network.key)
 
 

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from curate.facts import Columns, Facts, of_student
 from curate.fitted import stored_fitted
 from curate.logits import Logits, StoredLogits
 from curate.shift import stored_estimates
-from curate.signals import gather_signals
 from curate.strategies.agreement import agreement
-from curate.strategies.base import Batch, Floats, softmax
+from curate.strategies.base import Batch, Floats, confidence, softmax
 from index.catalog import Catalog
 from index.parts import Ids
+
+# Logits of a batch: few enough for a processor's cache, but a batch is never a few images only.
+_VALUES_AT_ONCE, _LEAST_ROWS = 2**20, 2**12
 
 
 @dataclass(frozen=True)
@@ -39,41 +44,66 @@ class Pool:
     decided_by: str | None = None
     reference: str | None = None
 
-    def batches(self, needs: Collection[str]) -> Iterator[tuple[Batch, dict[str, Floats]]]:
+    def batches(
+        self, needs: Collection[str], folder: Path, *, logits: bool
+    ) -> Iterator[tuple[Batch, dict[str, Floats]]]:
         """Yield every image once: what a strategy with these `needs` sees, and the components.
 
         Components are what the ledger says of an image whatever the strategy: the confidence of
-        teacher and student, their agreement, and every stored estimate of the teacher, of those by
-        a reference only the pool's own.
+        teacher and student, their agreement where both have logits, and every stored estimate of
+        the teacher, of those by a reference only the pool's own. What the catalog says waits in the
+        scratch folder `folder`. `logits` tells whether the strategy reads them; beside a student
+        the components do.
         """
-        student = self.student_logits
-        if student is None and self.student is not None:
-            student = StoredLogits(self.catalog, self.student)
-        estimates = [
+        teacher, student = StoredLogits(self.catalog, self.teacher), self._student()
+        reads = logits or (student is not None and teacher.mode != "none")
+        estimates = self._estimates()
+        for columns in self._facts({*estimates, *needs}, folder):
+            ids, said = columns["image_id"], (columns["pseudo_label"], columns["confidence"])
+            batch = Batch(
+                ids,
+                teacher.at(columns) if reads else np.empty((len(ids), 0), np.float32),
+                student.at(of_student(columns)) if student and reads else None,
+                {name: columns[name] for name in needs},
+                said,
+            )
+            yield batch, _components(batch, columns) | {name: columns[name] for name in estimates}
+
+    def _estimates(self) -> list[str]:
+        return [
             *stored_estimates(self.catalog, self.teacher),
             *stored_fitted(self.catalog, self.teacher, self.reference),
         ]
-        for ids, teacher in StoredLogits(self.catalog, self.teacher).batches():
+
+    def _student(self) -> Logits | None:
+        """The student's logits, where there are any."""
+        if self.student_logits is not None or self.student is None:
+            return self.student_logits
+        stored = StoredLogits(self.catalog, self.student)
+        return None if stored.mode == "none" else stored
+
+    def _facts(self, signals: Collection[str], folder: Path) -> Iterator[Columns]:
+        student = self.student if self.student_logits is None else None
+        facts = Facts(self.catalog, folder, self.teacher, student, signals, self.reference)
+        for columns in facts.batches(max(_LEAST_ROWS, _VALUES_AT_ONCE // self.classes)):
             if self.only is not None:
-                here = np.isin(ids, self.only)
-                ids, teacher = ids[here], teacher[here]
-            signals = gather_signals(
-                self.catalog, self.teacher, {*estimates, *needs}, ids, self.reference
-            )
-            batch = Batch(
-                ids,
-                teacher,
-                student.gather(ids) if student else None,
-                {name: signals[name] for name in needs},
-            )
-            yield batch, _confidence(batch) | {name: signals[name] for name in estimates}
+                here = _among(self.only, columns["image_id"])
+                columns = {name: values[here] for name, values in columns.items()}
+            facts.check(columns)
+            yield columns
 
 
-def _confidence(batch: Batch) -> dict[str, Floats]:
-    teacher = softmax(batch.teacher)
-    components: dict[str, Floats] = {"teacher_confidence": teacher.max(axis=1)}
+def _among(ascending: Ids, ids: Ids) -> NDArray[np.bool_]:
+    found = np.searchsorted(ascending, ids)
+    found[found == len(ascending)] = 0
+    return ascending[found] == ids if len(ascending) else np.zeros(len(ids), bool)
+
+
+def _components(batch: Batch, columns: Columns) -> dict[str, Floats]:
+    components: dict[str, Floats] = {"teacher_confidence": batch.confidence}
+    if "student_confidence" in columns:
+        components["student_confidence"] = columns["student_confidence"]
     if batch.student is not None:
-        student = softmax(batch.student)
-        components["student_confidence"] = student.max(axis=1)
-        components["agreement"] = agreement(teacher, student)
+        components["student_confidence"] = confidence(batch.student)
+        components["agreement"] = agreement(softmax(batch.teacher), softmax(batch.student))
     return components

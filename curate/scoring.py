@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from curate.compact import packed
 from index.catalog import Catalog, insert, literal, one
 from index.decoding import Pixels, View
 from index.files import locked, remove_leftovers
-from index.parts import Ids, Rows, next_number, record_part, write_part
+from index.parts import Arrays, Ids, Rows, next_number, record_part, write_arrays
 from index.progress import Progress, Silent
 from index.reading import read_images
 
@@ -50,11 +50,13 @@ def score_pool(
     *,
     workers: int | None = None,
     rows_a_part: int = ROWS_A_PART,
+    logits: str = "full",
     progress: Progress | None = None,
 ) -> int:
     """Score what is not scored yet and return how many images that were.
 
-    Each finished part is committed at once, so an interrupted pass goes on from there.
+    Each finished part is committed at once, so an interrupted pass goes on from there. How the
+    `logits` are kept says `curate.compact`; all parts of a model keep them alike.
     """
     with locked(catalog.workspace / ".score.lock", "another process scores this workspace"):
         missing = unscored_count(catalog, scorer.key)
@@ -63,7 +65,7 @@ def score_pool(
         shifts = catalog.workspace / "shifts" / scorer.key
         for folder in (catalog.workspace / "logits" / scorer.key, *shifts.glob("*")):
             remove_leftovers(folder)
-        store = _Store(catalog, scorer.key, rows_a_part)
+        store = _Store(catalog, scorer.key, rows_a_part, logits)
         only = UNSCORED.format(literal(scorer.key))
         with (progress or Silent()).step(f"Scoring {scorer.key}", missing, "images") as advance:
             for ids, pixels in read_images(catalog, scorer.view, only=only, workers=workers):
@@ -81,46 +83,50 @@ def shift_store(model: str, estimator: str) -> str:
 class _Store:
     """Collects rows to parts and commits them."""
 
-    def __init__(self, catalog: Catalog, model: str, rows_a_part: int) -> None:
+    def __init__(self, catalog: Catalog, model: str, rows_a_part: int, mode: str) -> None:
         self._catalog = catalog
         self._model = model
+        self._logits = f"logits/{model}"
         self._rows_a_part = rows_a_part
-        self._ids: list[Ids] = []
-        self._rows: dict[str, list[Rows]] = {}
+        self._mode = mode
+        self._widths: dict[str, int] = {}
+        self._facts: list[Arrays] = []
+        self._arrays: dict[str, list[Arrays]] = {}
 
     def add(self, ids: Ids, logits: Rows, shifts: Mapping[str, Rows]) -> None:
-        self._ids.append(ids)
-        stores = {f"logits/{self._model}": logits}
+        label, confidence = _prediction(logits)
+        self._facts.append({"image_id": ids, "pseudo_label": label, "confidence": confidence})
+        stores = {self._logits: logits}
         stores |= {shift_store(self._model, name): raw for name, raw in shifts.items()}
         for store, rows in stores.items():
-            self._rows.setdefault(store, []).append(rows)
-        if sum(map(len, self._ids)) >= self._rows_a_part:
+            mode = self._mode if store == self._logits else "full"
+            self._widths[store] = rows.shape[1]
+            self._arrays.setdefault(store, []).append(packed(rows, mode))
+        if sum(len(facts["image_id"]) for facts in self._facts) >= self._rows_a_part:
             self.flush()
 
     def flush(self) -> None:
-        if not self._ids:
+        if not self._facts:
             return
-        logits = f"logits/{self._model}"
-        ids = np.concatenate(self._ids)
-        rows = {store: np.concatenate(batches) for store, batches in self._rows.items()}
         with self._catalog.read() as connection:
-            number = next_number(connection, logits)
-        workspace: Path = self._catalog.workspace
-        parts = [write_part(workspace, store, number, ids, rows[store]) for store in rows]
-        label, confidence = _prediction(rows[logits])
-        scores = {
-            "image_id": ids,
-            "model": self._model,
-            "pseudo_label": label,
-            "confidence": confidence,
-            "part": number,
-            "row": np.arange(len(ids), dtype=np.int32),
-        }
+            number = next_number(connection, self._logits)
+        facts, workspace = _joined(self._facts), self._catalog.workspace
+        ids = facts["image_id"]
+        parts = [
+            write_arrays(workspace, store, number, ids, _joined(batches), self._widths[store])
+            for store, batches in self._arrays.items()
+        ]
+        rows = np.arange(len(ids), dtype=np.int32)
+        scores = {**facts, "model": self._model, "part": number, "row": rows}
         with self._catalog.write() as connection:
             for part in parts:
                 record_part(connection, part)
             insert(connection, "scores", scores)
-        self._ids, self._rows = [], {}
+        self._facts, self._arrays = [], {}
+
+
+def _joined(batches: list[Arrays]) -> Arrays:
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
 
 def _prediction(logits: Rows) -> tuple[NDArray[np.int16], NDArray[np.float32]]:

@@ -15,18 +15,21 @@ from curate.filters import Filters
 from curate.fitted import fitted_names
 from curate.fitted.update import update_fitted
 from curate.ledger import Ledger
+from curate.logits import stored_mode
 from curate.manifest import Manifest, commit_manifest, content_hash
 from curate.pool import Pool
 from curate.quotas import BALANCES
 from curate.shift import stored_estimates
 from curate.signals import check_needs, check_reference
 from curate.strategies import (
+    MODES,
     Batch,
     Rank,
     Scored,
     Settings,
     Strategy,
     check_scored,
+    logits_needed,
     make_strategy,
 )
 from curate.strategies.base import Floats
@@ -54,7 +57,8 @@ LEAST_WEIGHT, MOST_WEIGHT = 0.1, 10.0
 class SelectOptions:
     """What a selection is made with; stored in the manifest as its options.
 
-    `reference` is the key of the pool's reference set, whatever is given here.
+    `reference` is the key of the pool's reference set, and `logits` how those that it reads are
+    kept, where that is less than all of them: both follow from the pool, whatever is given here.
     """
 
     strategy: str
@@ -75,6 +79,7 @@ class SelectOptions:
     where: str | None = None
     reference: str | None = None
     weights: str | None = None
+    logits: str | None = None
 
     @property
     def filters(self) -> Filters:
@@ -207,6 +212,7 @@ def decide(
     strategy = options.make_strategy()
     if options.budget is not None:  # without one there is nothing to share
         options = replace(options, balance=options.balance or strategy.default_balance)
+    options = replace(options, logits=_logits(pool, strategy, progress or Silent()))
     _check(pool, strategy, options)
     update_fitted(pool, _needs(strategy, options), progress)
     ledger = Ledger(folder, pool.classes)
@@ -258,6 +264,25 @@ def _check(pool: Pool, strategy: Strategy, options: SelectOptions) -> None:
     _cost(pool, options)
 
 
+def _logits(pool: Pool, strategy: Strategy, progress: Progress) -> str | None:
+    """How the logits are kept that a strategy reads, None for all of them; refuse too few."""
+    stored = pool.student if pool.student_logits is None else None
+    asked = [pool.teacher, *([stored] if stored and strategy.needs_student else [])]
+    kept = {stored_mode(pool.catalog, model) or "full": model for model in asked}
+    mode, needed = min(kept, key=MODES.index), logits_needed(strategy)
+    if mode == "none" and needed != "none":
+        raise UsageError(
+            f"{strategy.name} reads logits, and {kept[mode]} was scored with --logits none: choose "
+            "random, msp, dfnd or kd3 with --alpha 1, or score in a new workspace"
+        )
+    if mode == "top32" and needed == "full":
+        progress.say(
+            f"{strategy.name} is approximate here: of {kept[mode]} the 32 largest logits are kept "
+            "(--logits top32), and what is left is spread evenly over the other classes"
+        )
+    return None if mode == "full" else mode
+
+
 def _cost(pool: Pool, options: SelectOptions) -> str | None:
     stored = stored_estimates(pool.catalog, pool.teacher)
     return cost_of(options.budget, pool.teacher, stored)
@@ -287,7 +312,9 @@ def _reads_vectors(strategy: Strategy, options: SelectOptions) -> bool:
 def _fill(
     ledger: Ledger, pool: Pool, strategy: Strategy, options: SelectOptions, progress: Progress
 ) -> None:
-    for batch, components in pool.batches(_needs(strategy, options)):
+    for batch, components in pool.batches(
+        _needs(strategy, options), ledger.scratch, logits=logits_needed(strategy) != "none"
+    ):
         scored = strategy.score(batch)
         check_scored(options.strategy, batch.ids, scored, pool.classes)
         components |= scored.components

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import Any
-
-import duckdb
-import numpy as np
-from numpy.typing import NDArray
 
 from curate.fitted import fitted_names, needs_reference
 from curate.shift import ESTIMATES, stored_estimates
-from index.catalog import Catalog
-from index.errors import UsageError, WorkspaceError
-from index.parts import Ids
+from index.catalog import Catalog, literal
+from index.errors import UsageError
 
-Floats = NDArray[np.float32]
 # Columns of `images`; the estimates of `shifts` are those of the teacher.
 COLUMNS = ("width", "height", "bytes")
 SIGNALS = (*ESTIMATES, *fitted_names(), *COLUMNS)
@@ -51,37 +44,17 @@ def check_needs(catalog: Catalog, teacher: str, strategy: str, needs: Iterable[s
             )
 
 
-def gather_signals(
-    catalog: Catalog, teacher: str, names: Iterable[str], ids: Ids, reference: str | None = None
-) -> dict[str, Floats]:
-    """Return the signals of the images `ids`, (n,) each, in their order.
+def signal_join(name: str, teacher: str, reference: str | None, alias: str) -> tuple[str, str]:
+    """Return SQL of a signal's value, and of the join that brings it to rows `s` of `scores`.
 
-    Estimates by a reference are those of the set with the key `reference`, of no other.
-
-    Raises:
-        WorkspaceError: an image has not all of them.
+    Estimates by a reference are those of the set with the key `reference`, of no other. Where an
+    image has no value, it is NULL.
     """
-    with catalog.read() as connection:
-        connection.register("wanted", {"image_id": ids, "place": np.arange(len(ids))})
-        return {name: _gather(connection, teacher, name, ids, reference) for name in names}
-
-
-def _gather(
-    connection: duckdb.DuckDBPyConnection,
-    teacher: str,
-    name: str,
-    ids: Ids,
-    reference: str | None,
-) -> Floats:
-    query, parameters = f"SELECT {name} FROM wanted JOIN images ON id = image_id", list[Any]()
-    if name not in COLUMNS:
-        query = (
-            "SELECT value FROM wanted JOIN shifts USING (image_id) WHERE model = ? "
-            "AND estimator = ? AND reference IS NOT DISTINCT FROM ?"
-        )
-        parameters = [teacher, name, reference if needs_reference(name) else None]
-    found = connection.execute(f"{query} ORDER BY place", parameters).fetchnumpy()
-    (values,) = found.values()
-    if len(values) != len(ids):
-        raise WorkspaceError(f"not every image has its {name}: run the same command again")
-    return np.asarray(values, dtype=np.float32)
+    if name in COLUMNS:
+        return f"{alias}.{name}", f"LEFT JOIN images {alias} ON {alias}.id = s.image_id"
+    known = literal(reference) if reference and needs_reference(name) else "NULL"
+    return f"{alias}.value", (
+        f"LEFT JOIN shifts {alias} ON {alias}.image_id = s.image_id "
+        f"AND {alias}.model = {literal(teacher)} AND {alias}.estimator = {literal(name)} "
+        f"AND {alias}.reference IS NOT DISTINCT FROM {known}"
+    )

@@ -13,9 +13,9 @@ from index.catalog import MEMORY_LIMIT
 _ROWS_AT_ONCE = 1024
 
 
-def connect(folder: Path) -> duckdb.DuckDBPyConnection:
-    """Open a DuckDB of its own, which keeps to the catalog's memory and spills into `folder`."""
-    return duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "temp_directory": str(folder)})
+def connect(folder: Path, memory: str = MEMORY_LIMIT) -> duckdb.DuckDBPyConnection:
+    """Open a DuckDB of its own, which keeps to so much memory and spills into `folder`."""
+    return duckdb.connect(config={"memory_limit": memory, "temp_directory": str(folder)})
 
 
 def rows_of(

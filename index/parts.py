@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -16,6 +18,7 @@ from index.files import atomic_path, file_sha256, rename
 
 Ids = NDArray[np.int64]
 Rows = NDArray[np.float16]
+Arrays = Mapping[str, NDArray[Any]]
 # Of each kind of store, the table that points at its rows and the column that names its owner.
 _REFERRED_BY = {
     "vectors": ("vectors", "embedder"),
@@ -70,14 +73,24 @@ def places(ascending: Ids, wanted: Ids) -> NDArray[np.int64]:
 
 
 def write_part(workspace: Path, store: str, number: int, ids: Ids, rows: Rows) -> Part:
+    """Write one part of rows; see `write_arrays`."""
+    return write_arrays(workspace, store, number, ids, {"rows": rows}, rows.shape[1])
+
+
+def write_arrays(
+    workspace: Path, store: str, number: int, ids: Ids, arrays: Arrays, width: int
+) -> Part:
     """Write one part, fsynced and renamed; it counts once the catalog records it.
 
     An older file of this number is a leftover of an interrupted run: it was never recorded.
+
+    Args:
+        arrays: what it holds of its images, (n, ...) each.
+        width: values a row, before whatever makes them fewer in the file.
     """
     path = workspace / store / f"part-{number:05d}.npz"
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, ids=ids, rows=rows)
-    width = rows.shape[1]
+        np.savez(file, ids=ids, **arrays)  # type: ignore[arg-type]  # no array is a flag
     return Part(store, number, len(ids), width, path.stat().st_size, file_sha256(path))
 
 
@@ -127,11 +140,29 @@ def next_number(connection: duckdb.DuckDBPyConnection, store: str) -> int:
 
 
 def read_part(workspace: Path, part: Part) -> tuple[Ids, Rows]:
-    """Read a part: ids (n,) int64 and rows (n, width) float16.
+    """Read a part of rows: ids (n,) int64 and rows (n, width) float16; errors as `read_arrays`."""
+    arrays = read_arrays(workspace, part, ("ids", "rows"))
+    return arrays["ids"], arrays["rows"]
+
+
+def read_arrays(workspace: Path, part: Part, names: Iterable[str] | None = None) -> Arrays:
+    """Read these arrays of a part, or all.
 
     Raises:
         WorkspaceError: the file is gone, not as long as the catalog recorded, or unreadable.
     """
+    with _opened(workspace, part) as arrays:
+        return {name: arrays[name] for name in names or arrays.files}
+
+
+def array_names(workspace: Path, part: Part) -> frozenset[str]:
+    """Return the names of a part's arrays, without reading them; errors as `read_arrays`."""
+    with _opened(workspace, part) as arrays:
+        return frozenset(arrays.files)
+
+
+@contextmanager
+def _opened(workspace: Path, part: Part) -> Iterator[Any]:
     path = part.path(workspace)
     damaged = WorkspaceError(
         f"{path} is missing or damaged: `kdcurate verify -w {workspace}` names every such file"
@@ -140,7 +171,7 @@ def read_part(workspace: Path, part: Part) -> tuple[Ids, Rows]:
         raise damaged
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return arrays["ids"], arrays["rows"]
+            yield arrays
     except Exception as error:  # zipfile and NumPy raise nearly anything on damaged bytes
         raise damaged from error
 
@@ -153,14 +184,19 @@ def read_live(catalog: Catalog, part: Part) -> tuple[Ids, Rows]:
     Raises:
         WorkspaceError: as `read_part`.
     """
+    live = live_rows(catalog, part)
+    ids, rows = read_part(catalog.workspace, part)
+    return ids[live], rows[live]
+
+
+def live_rows(catalog: Catalog, part: Part) -> NDArray[np.int64]:
+    """Return the places of the rows that the catalog refers to, ascending; see `read_live`."""
     kind, owner, *_ = part.store.split("/")
     table, column = _REFERRED_BY[kind]
     query = f'SELECT "row" FROM {table} WHERE {column} = ? AND part = ? ORDER BY 1'
     with catalog.read() as connection:
         found = connection.execute(query, [owner, part.part]).fetchnumpy()
-    live = np.asarray(found["row"], dtype=np.int64)
-    ids, rows = read_part(catalog.workspace, part)
-    return ids[live], rows[live]
+    return np.asarray(found["row"], dtype=np.int64)
 
 
 def damaged_parts(workspace: Path, parts: list[Part]) -> Iterator[Path]:

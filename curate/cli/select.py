@@ -139,6 +139,14 @@ def select(
             "and 1 on average."
         ),
     ] = None,
+    logits: Annotated[
+        str | None,
+        typer.Option(
+            help="What is kept of the logits: full (the default), top32 (140 bytes an image), or "
+            "none, from which only random, msp, dfnd and kd3 select. The first pass of a network "
+            "settles it; --dry-run says what each allows."
+        ),
+    ] = None,
     seed: Seed = 0,
     workers: Workers = None,
     device: Device = "auto",
@@ -187,7 +195,7 @@ def select(
     catalog = Catalog(workspace)
     matching = options.filters.count_matching(catalog)
     if dry_run:
-        plan = _plan(catalog, teacher, student) | {"options": options.as_json()}
+        plan = _plan(catalog, teacher, student, logits) | {"options": options.as_json()}
         if reference:
             plan["reference"] = ", ".join(reference)
         if matching is not None:
@@ -202,6 +210,7 @@ def select(
         reference=reference or (),
         device=pick_device(device),
         workers=workers,
+        logits=logits,
         progress=progress,
     )
     manifest = decide(pool, name, options, progress=progress)
@@ -234,7 +243,15 @@ def summary(manifest: Manifest) -> dict[str, Any]:
     return facts
 
 
-def _plan(catalog: Catalog, teacher: str, student: str | None) -> dict[str, Any]:
+# Bytes of the catalog and of raw shifts that a scored image takes beside its logits.
+_BESIDE = 152
+
+
+def _plan(
+    catalog: Catalog, teacher: str, student: str | None, logits: str | None
+) -> dict[str, Any]:
+    from curate.compact import ALLOWS, bytes_an_image
+    from curate.logits import settled_mode
     from curate.scoring import unscored_count
     from distill.networks import load_network
 
@@ -245,5 +262,9 @@ def _plan(catalog: Catalog, teacher: str, student: str | None) -> dict[str, Any]
             missing = unscored_count(catalog, network.key)
             plan[role] = network.key
             plan[f"images_to_score_with_{role}"] = missing
-            plan[f"disk_mb_for_{role}"] = round(missing * (network.num_classes * 2 + 160) / 1e6, 1)
+            classes = network.num_classes
+            mode = settled_mode(catalog, network.key, classes, logits)
+            size = bytes_an_image(mode, classes)
+            plan[f"disk_mb_for_{role}"] = round(missing * (size + _BESIDE) / 1e6, 1)
+            plan[f"logits_of_{role}"] = f"{mode}: {size:,} bytes an image; {ALLOWS[mode]}"
     return plan

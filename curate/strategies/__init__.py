@@ -1,16 +1,26 @@
 """Selection strategies by name; third parties add theirs as `kdcurate.strategies` entry points."""
 
-from curate.strategies.base import Batch, Scored, Settings, Strategy, check_scored
+from curate.strategies.base import (
+    MODES,
+    Batch,
+    Scored,
+    Settings,
+    Strategy,
+    check_scored,
+    logits_needed,
+)
 from curate.strategies.rank import Rank
 from curate.strategies.registry import make_strategy, strategy_names
 
 __all__ = [
+    "MODES",
     "Batch",
     "Rank",
     "Scored",
     "Settings",
     "Strategy",
     "check_scored",
+    "logits_needed",
     "make_strategy",
     "strategy_names",
 ]

@@ -13,6 +13,7 @@ from index.errors import UsageError
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int16]
+MODES = ("none", "top32", "full")  # how logits are kept: see `curate.compact`
 
 
 @dataclass(frozen=True)
@@ -20,12 +21,25 @@ class Batch:
     """Images to score: ids (n,), teacher logits (n, K), and where asked for the student's.
 
     `signals` holds what else the strategy `needs`, by name, (n,) each: see `curate.signals`.
+    `said` is what the catalog has of the teacher: labels and confidences, (n,) each. For a strategy
+    that reads no `logits` those of the teacher are (n, 0).
     """
 
     ids: NDArray[np.int64]
     teacher: Floats
     student: Floats | None = None
     signals: Mapping[str, Floats] = field(default_factory=dict)
+    said: tuple[Labels, Floats] | None = None
+
+    @property
+    def label(self) -> Labels:
+        """The teacher's pseudo-label, (n,)."""
+        return top_label(self.teacher) if self.said is None else self.said[0]
+
+    @property
+    def confidence(self) -> Floats:
+        """The teacher's largest probability, (n,)."""
+        return confidence(self.teacher) if self.said is None else self.said[1]
 
 
 @dataclass(frozen=True)
@@ -49,6 +63,8 @@ class Strategy(Protocol):
     """Ranks the pool; one file and one line in the registry.
 
     `needs` names the signals that a batch must hold: a teacher without one of them is refused.
+    `logits` is the least of `MODES` from which its score is exact; what has no such
+    attribute is taken to need `full` ones.
     """
 
     name: str
@@ -75,6 +91,7 @@ class Unthresholded:
     needs: tuple[str, ...] = ()
     needs_student = False
     default_balance = "none"
+    logits = "full"
 
     def __init__(self, settings: Settings) -> None:
         """Need no setting."""
@@ -84,11 +101,22 @@ class Unthresholded:
         return None
 
 
+def logits_needed(strategy: Strategy) -> str:
+    """Return the least of `MODES` from which a strategy's score is exact."""
+    return str(getattr(strategy, "logits", "full"))
+
+
 def softmax(logits: Floats) -> Floats:
     """Return softmax over the last axis, (n, K)."""
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities: Floats = shifted / shifted.sum(axis=1, keepdims=True)
     return probabilities
+
+
+def confidence(logits: Floats) -> Floats:
+    """Return max_k softmax(z)_k, (n,): 1 / sum_k exp(z_k - max z)."""
+    most: Floats = 1 / np.exp(logits - logits.max(axis=1, keepdims=True)).sum(axis=1)
+    return most
 
 
 def top_label(logits: Floats) -> Labels:

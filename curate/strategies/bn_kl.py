@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from curate.strategies.base import Batch, Scored, Unthresholded, top_label
+from curate.strategies.base import Batch, Scored, Unthresholded
 
 
 class BnKl(Unthresholded):
@@ -14,8 +14,9 @@ class BnKl(Unthresholded):
     """
 
     name = "bn_kl"
+    logits = "none"
     needs: tuple[str, ...] = ("bn_kl",)
 
     def score(self, batch: Batch) -> Scored:
         """Take the stored estimate, smaller being better."""
-        return Scored(-batch.signals["bn_kl"], top_label(batch.teacher))
+        return Scored(-batch.signals["bn_kl"], batch.label)

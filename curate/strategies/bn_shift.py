@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from curate.strategies.base import Batch, Scored, Unthresholded, top_label
+from curate.strategies.base import Batch, Scored, Unthresholded
 
 
 class BnShift(Unthresholded):
@@ -17,8 +17,9 @@ class BnShift(Unthresholded):
     """
 
     name = "bn_shift"
+    logits = "none"
     needs: tuple[str, ...] = ("bn_shift",)
 
     def score(self, batch: Batch) -> Scored:
         """Take the stored estimate, smaller being better."""
-        return Scored(-batch.signals["bn_shift"], top_label(batch.teacher))
+        return Scored(-batch.signals["bn_shift"], batch.label)

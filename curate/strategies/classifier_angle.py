@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from curate.strategies.base import Batch, Scored, Unthresholded, top_label
+from curate.strategies.base import Batch, Scored, Unthresholded
 
 
 class ClassifierAngle(Unthresholded):
@@ -15,8 +15,9 @@ class ClassifierAngle(Unthresholded):
     """
 
     name = "classifier_angle"
+    logits = "none"
     needs: tuple[str, ...] = ("classifier_angle",)
 
     def score(self, batch: Batch) -> Scored:
         """Take the stored estimate."""
-        return Scored(batch.signals["classifier_angle"], top_label(batch.teacher))
+        return Scored(batch.signals["classifier_angle"], batch.label)

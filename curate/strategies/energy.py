@@ -14,6 +14,7 @@ class Energy(Unthresholded):
     """
 
     name = "energy"
+    logits = "top32"
 
     def score(self, batch: Batch) -> Scored:
         """Sum the exponentials."""

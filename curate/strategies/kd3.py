@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.strategies.base import Batch, Scored, Settings, softmax, top_label
+from curate.strategies.base import Batch, Scored, Settings, confidence, top_label
 from index.errors import UsageError
 
 _MOST = 0.95
@@ -39,14 +39,15 @@ class Kd3:
             raise UsageError(f"--alpha is {alpha}: it must lie between 0 (student) and 1 (teacher)")
         self.alpha = alpha
         self.needs_student = alpha < 1.0
+        self.logits = "full" if self.needs_student else "none"
 
     def score(self, batch: Batch) -> Scored:
         """Score the confidence of the mixed logits."""
-        mixed = batch.teacher
-        if batch.student is not None:
-            share = np.float32(self.alpha)
-            mixed = share * batch.teacher + (1 - share) * batch.student
-        return Scored(softmax(mixed).max(axis=1), top_label(mixed))
+        if batch.student is None or not self.needs_student:
+            return Scored(batch.confidence, batch.label)
+        share = np.float32(self.alpha)
+        mixed = share * batch.teacher + (1 - share) * batch.student
+        return Scored(confidence(mixed), top_label(mixed))
 
     def thresholds(self, class_counts: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return tau (K,): lower for the classes that the pool shows more rarely."""

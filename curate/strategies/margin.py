@@ -16,6 +16,7 @@ class Margin(Unthresholded):
     """
 
     name = "margin"
+    logits = "top32"
 
     def score(self, batch: Batch) -> Scored:
         """Take the two largest probabilities."""

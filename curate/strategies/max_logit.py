@@ -14,6 +14,7 @@ class MaxLogit(Unthresholded):
     """
 
     name = "max_logit"
+    logits = "top32"
 
     def score(self, batch: Batch) -> Scored:
         """Take the largest logit."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from curate.strategies.base import Batch, Scored, Unthresholded, softmax, top_label
+from curate.strategies.base import Batch, Scored, Unthresholded
 
 
 class Msp(Unthresholded):
@@ -14,7 +14,8 @@ class Msp(Unthresholded):
     """
 
     name = "msp"
+    logits = "none"
 
     def score(self, batch: Batch) -> Scored:
         """Take the largest probability."""
-        return Scored(softmax(batch.teacher).max(axis=1), top_label(batch.teacher))
+        return Scored(batch.confidence, batch.label)

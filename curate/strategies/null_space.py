@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from curate.strategies.base import Batch, Scored, Unthresholded, top_label
+from curate.strategies.base import Batch, Scored, Unthresholded
 
 
 class NullSpace(Unthresholded):
@@ -16,8 +16,9 @@ class NullSpace(Unthresholded):
     """
 
     name = "null_space"
+    logits = "none"
     needs: tuple[str, ...] = ("null_space",)
 
     def score(self, batch: Batch) -> Scored:
         """Take the stored estimate, smaller being better."""
-        return Scored(-batch.signals["null_space"], top_label(batch.teacher))
+        return Scored(-batch.signals["null_space"], batch.label)

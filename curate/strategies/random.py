@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.strategies.base import Batch, Scored, Settings, Unthresholded, top_label
+from curate.strategies.base import Batch, Scored, Settings, Unthresholded
 
 
 class Random(Unthresholded):
@@ -15,6 +15,7 @@ class Random(Unthresholded):
     """
 
     name = "random"
+    logits = "none"
 
     def __init__(self, settings: Settings) -> None:
         """Take the seed."""
@@ -22,7 +23,7 @@ class Random(Unthresholded):
 
     def score(self, batch: Batch) -> Scored:
         """Hash each id with the seed, so that neither order nor batch size matters."""
-        return Scored(_uniform(batch.ids, self._seed), top_label(batch.teacher))
+        return Scored(_uniform(batch.ids, self._seed), batch.label)
 
 
 def random_bits(ids: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:

@@ -6,7 +6,15 @@ import numpy as np
 
 from curate.expression import parse
 from curate.signals import SIGNALS
-from curate.strategies.base import Batch, Floats, Scored, Settings, Unthresholded, top_label
+from curate.strategies.base import (
+    MODES,
+    Batch,
+    Floats,
+    Scored,
+    Settings,
+    Unthresholded,
+    logits_needed,
+)
 from curate.strategies.registry import find_strategy, refuse_alpha, strategy_names
 
 
@@ -42,6 +50,8 @@ class Rank(Unthresholded):
         refuse_alpha(settings, f"--rank {expression!r}", self._strategies.values())
         needed = {name for one in self._strategies.values() for name in one.needs}
         self.needs = tuple(sorted(needed.union(self._signals)))
+        least = map(logits_needed, self._strategies.values())
+        self.logits = max(least, key=MODES.index, default="none")
         self.needs_student = any(one.needs_student for one in self._strategies.values())
 
     def score(self, batch: Batch) -> Scored:
@@ -57,4 +67,4 @@ class Rank(Unthresholded):
         terms = {one.text: one.evaluate(values, batch.ids) for one in self.expression.terms()}
         components = values | {text: value.astype(np.float32) for text, value in terms.items()}
         with np.errstate(over="ignore"):  # an infinity is refused by whoever ranks
-            return Scored(total.astype(np.float32), top_label(batch.teacher), components)
+            return Scored(total.astype(np.float32), batch.label, components)
