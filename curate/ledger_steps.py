@@ -55,8 +55,8 @@ BY_PICKS = {
 }
 
 # Weights have a mean of 1 over what is taken. Sums of integers do not depend on their order.
-BY_IMPORTANCE = """
-       importance / (SELECT avg((importance * 1048576)::BIGINT) / 1048576 FROM limited WHERE taken)"""
+BY_IMPORTANCE = """importance / (
+           SELECT avg((importance * 1048576)::BIGINT) / 1048576 FROM limited WHERE taken)"""
 
 PLACE_IN_CLASS = "row_number() OVER (PARTITION BY pseudo_label ORDER BY score DESC, image_id)"
 
@@ -81,8 +81,8 @@ WITH limited AS (
     SELECT * REPLACE (coalesce(eligible, true) AS eligible), {budget}::BIGINT AS budget,
            coalesce(overall <= coalesce({budget}, overall), false) AS taken FROM ordered
 )
-SELECT image_id, pseudo_label, score, threshold, {components} AS components, ({weight})::FLOAT AS weight,
-       eligible, taken AS selected, CASE WHEN taken THEN overall::INTEGER END AS "rank",
+SELECT image_id, pseudo_label, score, threshold, {components} AS components,
+       ({weight})::FLOAT AS weight, eligible, taken AS selected, CASE WHEN taken THEN overall::INTEGER END AS "rank",
        CASE WHEN barrier IS NOT NULL THEN barrier
             WHEN NOT eligible
             THEN printf('below class threshold %.3f <= %.3f', score, threshold){passed}

@@ -25,16 +25,6 @@ class Logits(Protocol):
         """Return (n, K) logits of the images `ids`, in their order."""
         ...
 
-    def have(self, ids: Ids) -> NDArray[np.bool_]:
-        """Tell which of the images `ids` (n,) this model has scored."""
-        with self._catalog.read() as connection:
-            connection.register("wanted", {"image_id": ids})
-            found = connection.execute(
-                "SELECT image_id FROM wanted JOIN scores USING (image_id) WHERE model = ?",
-                [self._model],
-            ).fetchnumpy()
-        return np.isin(ids, np.asarray(found["image_id"], dtype=np.int64))
-
     def at(self, scores: Mapping[str, NDArray[Any]]) -> Floats:
         """Return (n, K) logits of these columns of `scores`, in their order."""
         ...
@@ -51,16 +41,6 @@ class ArrayLogits:
     def gather(self, ids: Ids) -> Floats:
         """Look the ids up by bisection."""
         return self._rows[places(self._ids, ids)].astype(np.float32)
-
-    def have(self, ids: Ids) -> NDArray[np.bool_]:
-        """Tell which of the images `ids` (n,) this model has scored."""
-        with self._catalog.read() as connection:
-            connection.register("wanted", {"image_id": ids})
-            found = connection.execute(
-                "SELECT image_id FROM wanted JOIN scores USING (image_id) WHERE model = ?",
-                [self._model],
-            ).fetchnumpy()
-        return np.isin(ids, np.asarray(found["image_id"], dtype=np.int64))
 
     def at(self, scores: Mapping[str, NDArray[Any]]) -> Floats:
         """Look the column of ids up."""
