@@ -5,17 +5,18 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.strategies.base import MODES, Floats, log_sum_exp
+from curate.softmax import Floats, log_sum_exp
 from index.errors import UsageError
 from index.parts import Arrays, Rows
 
+MODES = ("none", "top32", "full")  # the poorest first
 KEPT = 32
 ALLOWS = {
     "full": "every strategy",
     "top32": "exact: random, msp, dfnd, kd3 with --alpha 1, max_logit, margin, energy, and by "
     "estimates; approximate, with the rest of the mass spread evenly over the other classes: "
     "entropy, gen, agreement, disagreement, kd3 with --alpha below 1, plugins",
-    "none": "only random, msp, dfnd, kd3 with --alpha 1, and by estimates; no agreement with a "
+    "none": "only random, msp, dfnd, kd3 with --alpha 1, and by the teacher's own estimates; no agreement with a "
     "student, no rounds",
 }
 

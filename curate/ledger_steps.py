@@ -82,7 +82,8 @@ WITH limited AS (
            coalesce(overall <= coalesce({budget}, overall), false) AS taken FROM ordered
 )
 SELECT image_id, pseudo_label, score, threshold, {components} AS components,
-       ({weight})::FLOAT AS weight, eligible, taken AS selected, CASE WHEN taken THEN overall::INTEGER END AS "rank",
+       ({weight})::FLOAT AS weight, eligible, taken AS selected,
+       CASE WHEN taken THEN overall::INTEGER END AS "rank",
        CASE WHEN barrier IS NOT NULL THEN barrier
             WHEN NOT eligible
             THEN printf('below class threshold %.3f <= %.3f', score, threshold){passed}

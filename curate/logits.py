@@ -9,8 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.compact import check_mode, mode_of, unpacked
-from curate.strategies.base import MODES
+from curate.compact import MODES, check_mode, mode_of, unpacked
 from index.catalog import Catalog
 from index.errors import UsageError, WorkspaceError
 from index.parts import Arrays, Ids, array_names, list_parts, live_rows, places, read_arrays

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from curate.strategies.base import Batch, Scored, Unthresholded, top_label
+from curate.strategies.base import Batch, Scored, Unthresholded
 
 
 class Domain(Unthresholded):
@@ -16,8 +16,9 @@ class Domain(Unthresholded):
     """
 
     name = "domain"
+    logits = "top32"
     needs: tuple[str, ...] = ("domain",)
 
     def score(self, batch: Batch) -> Scored:
         """Take the stored estimate, larger being better."""
-        return Scored(batch.signals["domain"], top_label(batch.teacher))
+        return Scored(batch.signals["domain"], batch.label)

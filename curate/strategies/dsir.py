@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from curate.strategies.base import Batch, Scored, Settings, Unthresholded, top_label
+from curate.strategies.base import Batch, Scored, Settings, Unthresholded
 from curate.strategies.random import random_bits
 
 
@@ -20,6 +20,7 @@ class Dsir(Unthresholded):
     """
 
     name = "dsir"
+    logits = "top32"
     needs: tuple[str, ...] = ("dsir",)
 
     def __init__(self, settings: Settings) -> None:
@@ -31,4 +32,4 @@ class Dsir(Unthresholded):
         uniform = ((random_bits(batch.ids, self._seed) >> np.uint64(11)) + 0.5) / 2**53
         noise = -np.log(-np.log(uniform))
         score = (batch.signals["dsir"] + noise).astype(np.float32)
-        return Scored(score, top_label(batch.teacher))
+        return Scored(score, batch.label)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from curate.strategies.base import Batch, Scored, Unthresholded, top_label
+from curate.strategies.base import Batch, Scored, Unthresholded
 
 
 class Knn(Unthresholded):
@@ -15,8 +15,9 @@ class Knn(Unthresholded):
     """
 
     name = "knn"
+    logits = "top32"
     needs: tuple[str, ...] = ("knn",)
 
     def score(self, batch: Batch) -> Scored:
         """Take the stored estimate, smaller being better."""
-        return Scored(-batch.signals["knn"], top_label(batch.teacher))
+        return Scored(-batch.signals["knn"], batch.label)

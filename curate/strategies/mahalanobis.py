@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from curate.strategies.base import Batch, Scored, Unthresholded, top_label
+from curate.strategies.base import Batch, Scored, Unthresholded
 
 
 class Mahalanobis(Unthresholded):
@@ -18,8 +18,9 @@ class Mahalanobis(Unthresholded):
     """
 
     name = "mahalanobis"
+    logits = "top32"
     needs: tuple[str, ...] = ("mahalanobis",)
 
     def score(self, batch: Batch) -> Scored:
         """Take the stored estimate, smaller being better."""
-        return Scored(-batch.signals["mahalanobis"], top_label(batch.teacher))
+        return Scored(-batch.signals["mahalanobis"], batch.label)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from curate.strategies.base import Batch, Scored, Unthresholded, top_label
+from curate.strategies.base import Batch, Scored, Unthresholded
 
 
 class MmdWitness(Unthresholded):
@@ -15,8 +15,9 @@ class MmdWitness(Unthresholded):
     """
 
     name = "mmd_witness"
+    logits = "top32"
     needs: tuple[str, ...] = ("mmd_witness",)
 
     def score(self, batch: Batch) -> Scored:
         """Take the stored estimate, larger being better."""
-        return Scored(batch.signals["mmd_witness"], top_label(batch.teacher))
+        return Scored(batch.signals["mmd_witness"], batch.label)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from curate.strategies.base import Batch, Scored, Unthresholded, top_label
+from curate.strategies.base import Batch, Scored, Unthresholded
 
 
 class Prototype(Unthresholded):
@@ -16,8 +16,9 @@ class Prototype(Unthresholded):
     """
 
     name = "prototype"
+    logits = "top32"
     needs: tuple[str, ...] = ("prototype",)
 
     def score(self, batch: Batch) -> Scored:
         """Take the stored estimate, larger being better."""
-        return Scored(batch.signals["prototype"], top_label(batch.teacher))
+        return Scored(batch.signals["prototype"], batch.label)

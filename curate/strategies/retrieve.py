@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from curate.strategies.base import Batch, Scored, Unthresholded, top_label
+from curate.strategies.base import Batch, Scored, Unthresholded
 
 
 class Retrieve(Unthresholded):
@@ -14,8 +14,9 @@ class Retrieve(Unthresholded):
     """
 
     name = "retrieve"
+    logits = "top32"
     needs: tuple[str, ...] = ("retrieve",)
 
     def score(self, batch: Batch) -> Scored:
         """Take the stored estimate, larger being better."""
-        return Scored(batch.signals["retrieve"], top_label(batch.teacher))
+        return Scored(batch.signals["retrieve"], batch.label)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from curate.strategies.base import Batch, Scored, Unthresholded, top_label
+from curate.strategies.base import Batch, Scored, Unthresholded
 
 
 class Rmds(Unthresholded):
@@ -16,8 +16,9 @@ class Rmds(Unthresholded):
     """
 
     name = "rmds"
+    logits = "top32"
     needs: tuple[str, ...] = ("rmds",)
 
     def score(self, batch: Batch) -> Scored:
         """Take the stored estimate, smaller being better."""
-        return Scored(-batch.signals["rmds"], top_label(batch.teacher))
+        return Scored(-batch.signals["rmds"], batch.label)

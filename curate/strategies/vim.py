@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from curate.strategies.base import Batch, Scored, Unthresholded, top_label
+from curate.strategies.base import Batch, Scored, Unthresholded
 
 
 class Vim(Unthresholded):
@@ -16,8 +16,9 @@ class Vim(Unthresholded):
     """
 
     name = "vim"
+    logits = "top32"
     needs: tuple[str, ...] = ("vim",)
 
     def score(self, batch: Batch) -> Scored:
         """Take the stored estimate, smaller being better."""
-        return Scored(-batch.signals["vim"], top_label(batch.teacher))
+        return Scored(-batch.signals["vim"], batch.label)
