@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -46,16 +47,27 @@ def test_old_numbers_and_new_words_both_stand_in_options() -> None:
 
 
 def make_ledger(
-    folder: Path, score: NDArray[np.float64], shift: NDArray[np.float64], order: NDArray[np.int64]
+    folder: Path,
+    score: NDArray[np.float64],
+    shift: NDArray[np.float64],
+    order: NDArray[np.int64],
+    filtered_from: int | None = None,
 ) -> Ledger:
-    """Images 1, 2, ... of two classes, added in this order, with a filter on none of them."""
+    """Images 1, 2, ... of two classes, added in this order; a filter rules the last ones out."""
+    folder.mkdir(exist_ok=True)
     ledger = Ledger(folder, classes=2)
     for some in np.array_split(order, 3):
+        far = shift[some].astype(np.float32)
         ledger.add(
             some + 1,
             Scored(score[some].astype(np.float32), (some % 2).astype(np.int16)),
-            {"bn_shift": shift[some].astype(np.float32), "classifier_angle": -shift[some]},
+            {"bn_shift": far, "classifier_angle": -far},
         )
+    if filtered_from is not None:
+        path = folder / "filtered.parquet"
+        ids = f"SELECT range AS image_id, 'x' AS filter FROM range({filtered_from}, 10000)"
+        duckdb.execute(f"COPY ({ids}) TO '{path}' (FORMAT parquet)")
+        ledger.add_filtered(path)
     ledger.mark(None)
     return ledger
 
@@ -64,8 +76,7 @@ def make_ledger(
     ("share", "images"), [("10%", 3), ("1%", 1), ("100%", 37), ("99.9%", 36), ("33.4 %", 12)]
 )
 def test_a_share_is_one_of_the_pool_rounded_down(tmp_path: Path, share: str, images: int) -> None:
-    ledger = make_ledger(tmp_path, np.arange(37.0), np.arange(37.0), np.arange(37))
-    ledger.connection.execute("UPDATE marked SET barrier = 'x' WHERE image_id > 5")
+    ledger = make_ledger(tmp_path, np.arange(37.0), np.arange(37.0), np.arange(37), 6)
     found = resolve(share, ledger, None)
     assert found.images == images
     assert found.note == f"{share} of the 37 images of the pool: {images}"
@@ -98,11 +109,12 @@ def test_the_knee_by_hand(tmp_path: Path, seed: int) -> None:
     )
     # A cosine, of which less is further.
     assert resolve("auto", ledger, "classifier_angle").images == 4
-    # Only those that are eligible count: without the last two, scores are 1 .8 .6 0 and costs
-    # 0 1/4 1/4 1.
-    ledger.connection.execute("UPDATE marked SET barrier = 'x' WHERE image_id > 4")
-    assert resolve("auto", ledger, "bn_shift").images == 4
     ledger.close()
+    # Only those that are eligible count: without the last three, scores are 1, .5, 0 and costs
+    # 0, .75, .75.
+    fewer = make_ledger(tmp_path / "fewer", SCORE, SHIFT, order, 4)
+    assert resolve("auto", fewer, "bn_shift").images == 2
+    fewer.close()
 
 
 def test_many_images_share_bins_and_outliers_decide_nothing(tmp_path: Path) -> None:
@@ -121,7 +133,6 @@ def test_many_images_share_bins_and_outliers_decide_nothing(tmp_path: Path) -> N
         np.testing.assert_allclose([getattr(one, name) for one in bins], scaled, atol=1e-8)
     assert 1900 < (knee(bins, "bn_shift").images or 0) < 2100
     ledger.close()
-    (tmp_path / "wild").mkdir()
     shift[:5] = 1e6
     wild = make_ledger(tmp_path / "wild", score, shift, rng.permutation(4000))
     assert 1900 < (resolve("auto", wild, "bn_shift").images or 0) < 2100

@@ -88,12 +88,12 @@ def decided(
                 label = np.array([image.label for image in some], np.int16)
                 ids = np.array([image.id for image in some], np.int64)
                 ledger.add(ids, Scored(score, label), {"c": score})
-            ledger.mark(None)
             below = [image.id for image in images if image.below]
-            ledger.connection.execute(
-                "UPDATE marked SET barrier = 'filtered: x' WHERE image_id IN (FROM unnest(?))",
-                [below],
-            )
+            filtered = Path(scratch) / "filtered.parquet"
+            query = f"SELECT unnest({below}::BIGINT[]) AS image_id, 'filtered: x' AS filter"
+            duckdb.execute(f"COPY ({query}) TO '{filtered}' (FORMAT parquet)")
+            ledger.add_filtered(filtered)
+            ledger.mark(None)
             ledger.share(budget, balance, per_class, every_class=True)
             one = METHODS[method]
             key = embedder or Path(scratch).name
