@@ -10,6 +10,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from curate.networks import make_scorer, register, scored_pool
 from curate.pool import Pool
@@ -204,20 +205,35 @@ def test_diverse_picks_are_less_alike_than_the_best_scores(pool: Pool, method: s
     reasons = {kind for kind, *_ in why(pool, "first")}
     assert {"selected", "less diverse"} <= reasons
 
-    def crowding(name: str) -> float:
-        """The mean cosine of each selected image to its nearest of the same class."""
-        rows = query(
-            pool.catalog.workspace,
-            "SELECT image_id, pseudo_label FROM decisions WHERE manifest = ? AND selected",
-            name,
-        )
-        ids, classes = (np.array(column) for column in zip(*rows, strict=True))
-        vectors = vectors_of(pool.catalog, str(pool.embedder), ids)
-        near = vectors @ vectors.T - 2 * np.eye(len(vectors))
-        same = classes[:, None] == classes[None]
-        return float(np.where(same, near, -1).max(axis=1).mean())
+    if method == "facility":
+        assert coverage(pool, "first") > coverage(pool, "best")
+    else:
+        assert crowding(pool, "first") < crowding(pool, "best")
 
-    assert crowding("first") < crowding("best")
+
+def cosines(pool: Pool, name: str) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Cosines of the eligible to those selected, -1 to other classes; and which are the same."""
+    rows = query(
+        pool.catalog.workspace,
+        "SELECT image_id, pseudo_label, selected FROM decisions WHERE manifest = ? "
+        "AND (selected OR why IN ('less diverse', 'class quota full'))",
+        name,
+    )
+    ids, classes, taken = (np.array(column) for column in zip(*rows, strict=True))
+    vectors = vectors_of(pool.catalog, str(pool.embedder), ids).astype(np.float64)
+    same = classes[:, None] == classes[None]
+    return np.where(same, vectors @ vectors.T, -1)[:, taken], np.eye(len(ids), dtype=bool)[:, taken]
+
+
+def coverage(pool: Pool, name: str) -> float:
+    """The mean cosine of each eligible image to the nearest that is selected of its class."""
+    return float(cosines(pool, name)[0].max(axis=1).mean())
+
+
+def crowding(pool: Pool, name: str) -> float:
+    """The mean cosine of each selected image to the nearest other one of its class."""
+    near, itself = cosines(pool, name)
+    return float(np.where(itself, -1, near)[itself.any(axis=1)].max(axis=1).mean())
 
 
 def why(pool: Pool, name: str) -> list[tuple[Any, ...]]:
