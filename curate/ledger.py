@@ -31,7 +31,7 @@ class Ledger:
         self._connection = duckdb.connect(scratch / "ledger.duckdb")
         self._connection.execute(
             "CREATE TABLE pool (image_id BIGINT, pseudo_label SMALLINT, score FLOAT, "
-            "components MAP(VARCHAR, FLOAT))"
+            "importance FLOAT, components MAP(VARCHAR, FLOAT))"
         )
         self._connection.execute("CREATE TABLE groups (image_id BIGINT, group_id BIGINT)")
         self._connection.execute("CREATE TABLE filtered (image_id BIGINT, filter VARCHAR)")
@@ -40,14 +40,24 @@ class Ledger:
         """Let go of the scratch database."""
         self._connection.close()
 
-    def add(self, ids: Ids, scored: Scored, components: dict[str, NDArray[np.float32]]) -> None:
-        """Add a batch of scored images."""
+    def add(
+        self,
+        ids: Ids,
+        scored: Scored,
+        components: dict[str, NDArray[np.float32]],
+        importance: NDArray[np.float32] | None = None,
+    ) -> None:
+        """Add a batch of scored images, whose weights are by their `importance` (n,), else 1."""
+        if importance is None:
+            importance = np.ones(len(ids), np.float32)
         facts = {"image_id": ids, "pseudo_label": scored.pseudo_label, "score": scored.score}
+        facts["importance"] = importance
         values = {f"c{i}": column for i, column in enumerate(components.values())}
         self._connection.register("batch", facts | values)
         pairs = ", ".join(f"{literal(name)}: c{i}" for i, name in enumerate(components))
         self._connection.execute(
-            f"INSERT INTO pool SELECT image_id, pseudo_label, score, MAP {{{pairs}}} FROM batch"
+            "INSERT INTO pool SELECT image_id, pseudo_label, score, importance, "
+            f"MAP {{{pairs}}} FROM batch"
         )
         self._connection.unregister("batch")
 
@@ -168,6 +178,7 @@ SELECT j.* EXCLUDE (passed, group_id, filter),
 FROM judged j LEFT JOIN kept USING (group_id)
 """
 
+# Weights have a mean of 1 over what is selected. Sums of integers do not depend on their order.
 _DECIDE = """
 CREATE TABLE decided AS
 WITH in_class AS (
@@ -181,12 +192,15 @@ WITH in_class AS (
         PARTITION BY within_quota ORDER BY score DESC, image_id) AS overall,
         {budget}::BIGINT AS budget
     FROM limited
+), judged AS MATERIALIZED (
+    SELECT *, within_quota AND (budget IS NULL OR overall <= budget) AS taken FROM ranked
+), usual AS (
+    SELECT avg((importance * 1048576)::BIGINT) / 1048576 AS mean_importance FROM judged WHERE taken
 )
-SELECT image_id, pseudo_label, score, threshold, components, 1.0::FLOAT AS weight,
+SELECT image_id, pseudo_label, score, threshold, components,
+       (importance / mean_importance)::FLOAT AS weight,
        barrier IS NULL AS eligible,
-       within_quota AND (budget IS NULL OR overall <= budget) AS selected,
-       CASE WHEN within_quota AND (budget IS NULL OR overall <= budget)
-            THEN overall::INTEGER END AS "rank",
+       taken AS selected, CASE WHEN taken THEN overall::INTEGER END AS "rank",
        CASE WHEN barrier IS NOT NULL THEN barrier
             WHEN NOT within_quota THEN printf('class quota full: place %d of %d', place, quota)
             WHEN budget IS NOT NULL AND overall > budget
@@ -194,5 +208,5 @@ SELECT image_id, pseudo_label, score, threshold, components, 1.0::FLOAT AS weigh
             WHEN threshold IS NOT NULL
             THEN printf('selected: above class threshold %.3f > %.3f', score, threshold)
             ELSE 'selected: score within the budget' END AS reason
-FROM ranked
+FROM judged, usual
 """

@@ -16,7 +16,16 @@ from curate.manifest import Manifest, commit_manifest, content_hash
 from curate.pool import Pool
 from curate.quotas import BALANCES
 from curate.signals import check_needs, check_reference
-from curate.strategies import Rank, Scored, Settings, Strategy, check_scored, make_strategy
+from curate.strategies import (
+    Batch,
+    Rank,
+    Scored,
+    Settings,
+    Strategy,
+    check_scored,
+    make_strategy,
+)
+from curate.strategies.base import Floats
 from index import __version__
 from index.catalog import literal
 from index.duplicates import (
@@ -30,6 +39,11 @@ from index.duplicates import (
 from index.errors import NothingSelectedError, UsageError
 from index.files import scratch
 from index.progress import Progress, Silent
+
+DOMAIN = "domain"
+WEIGHTS = ("none", DOMAIN)
+# A few images that are far likelier in the reference than in the pool shall not be all of the loss.
+LEAST_WEIGHT, MOST_WEIGHT = 0.1, 10.0
 
 
 @dataclass(frozen=True)
@@ -55,11 +69,17 @@ class SelectOptions:
     max_copies: int | None = None
     where: str | None = None
     reference: str | None = None
+    weights: str | None = None
 
     @property
     def filters(self) -> Filters:
         """What an image must be like to be eligible."""
         return Filters(self.min_size, self.max_aspect, self.max_pixels, self.max_copies, self.where)
+
+    @property
+    def weighed_by(self) -> tuple[str, ...]:
+        """The signals that the weights are made of."""
+        return (DOMAIN,) if self.weights == DOMAIN else ()
 
     def check(self) -> None:
         """Check what does not depend on the pool.
@@ -77,6 +97,8 @@ class SelectOptions:
             raise UsageError(f"--balance is {self.balance!r}: choose one of {', '.join(BALANCES)}")
         if self.balance not in (None, "none") and self.budget is None:
             raise UsageError(f"--balance {self.balance} shares a budget: give --budget")
+        if self.weights not in (None, *WEIGHTS):
+            raise UsageError(f"--weights is {self.weights!r}: choose one of {', '.join(WEIGHTS)}")
         if self.near_duplicates is not None:
             check_cosine(self.near_duplicates, "--near-duplicates")
         if self.perceptual is not None:
@@ -84,12 +106,13 @@ class SelectOptions:
         self.filters.check()
 
     def check_reference(self, *, given: bool) -> None:
-        """Check that a reference set is given where the strategy needs one; before any work.
+        """Check that a reference set is given where strategy or weights need one; before any work.
 
         Raises:
             UsageError: it is not.
         """
         check_reference(self.strategy, self.make_strategy().needs, given=given)
+        check_reference(f"--weights {self.weights}", self.weighed_by, given=given)
 
     def make_strategy(self) -> Strategy:
         """Make the strategy: `rank` of its expression, every other of its name.
@@ -154,7 +177,7 @@ def decide(
     if options.budget is not None:  # without one there is nothing to share
         options = replace(options, balance=options.balance or strategy.default_balance)
     _check(pool, strategy, options)
-    update_fitted(pool, strategy.needs, progress)
+    update_fitted(pool, _needs(strategy, options), progress)
     ledger = Ledger(folder, pool.classes)
     try:
         _fill(ledger, pool, strategy, options, progress or Silent())
@@ -203,20 +226,25 @@ def _check(pool: Pool, strategy: Strategy, options: SelectOptions) -> None:
         raise UsageError("--near-duplicates needs an index: run build-index with an embedder")
 
 
+def _needs(strategy: Strategy, options: SelectOptions) -> set[str]:
+    return {*strategy.needs, *options.weighed_by}
+
+
 def _reads_vectors(strategy: Strategy, options: SelectOptions) -> bool:
-    return bool(options.near_duplicates) or not set(strategy.needs).isdisjoint(fitted_names())
+    fitted = _needs(strategy, options).intersection(fitted_names())
+    return bool(options.near_duplicates or fitted)
 
 
 def _fill(
     ledger: Ledger, pool: Pool, strategy: Strategy, options: SelectOptions, progress: Progress
 ) -> None:
-    for batch, components in pool.batches(strategy.needs):
+    for batch, components in pool.batches(_needs(strategy, options)):
         scored = strategy.score(batch)
         check_scored(options.strategy, batch.ids, scored, pool.classes)
         components |= scored.components
         if options.reverse:
             scored = Scored(-scored.score, scored.pseudo_label)
-        ledger.add(batch.ids, scored, components)
+        ledger.add(batch.ids, scored, components, _importance(batch, options))
     if options.filters.any:
         filtered = ledger.scratch / "filtered.parquet"
         options.filters.write_parquet(pool.catalog, filtered)
@@ -227,6 +255,14 @@ def _fill(
         query = f"SELECT image_id FROM decisions WHERE manifest = {literal(pool.decided_by)}"
         pool.catalog.write_parquet(query, decided)
         ledger.keep_only(decided)
+
+
+def _importance(batch: Batch, options: SelectOptions) -> Floats | None:
+    """The importance weight of each image (n,): its density ratio, clipped."""
+    if options.weights != DOMAIN:
+        return None
+    weights: Floats = np.clip(batch.signals[DOMAIN], LEAST_WEIGHT, MOST_WEIGHT)
+    return weights
 
 
 def _groups(pool: Pool, options: SelectOptions, progress: Progress) -> Groups:

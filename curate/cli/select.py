@@ -27,8 +27,9 @@ def select(
         str | None,
         typer.Option(
             help="kd3 (the default), msp, dfnd, max_logit, energy, entropy, margin, gen, bn_shift, "
-            "bn_kl, null_space, classifier_angle, random, with --reference knn, with --student "
-            "agreement and disagreement, or a plugin."
+            "bn_kl, null_space, classifier_angle, random; with --student agreement, disagreement; "
+            "with --reference knn, mahalanobis, rmds, vim, prototype, mmd_witness, domain, dsir, "
+            "retrieve; or a plugin."
         ),
     ] = None,
     rank: Annotated[
@@ -110,8 +111,16 @@ def select(
         typer.Option(
             metavar="SOURCE",
             help="Images like those that the teacher was trained on, from any source that "
-            "build-index reads; may be given more than once. knn measures by them; they never "
-            "enter the pool, and their labels are not needed.",
+            "build-index reads; may be given more than once. Strategies that need a "
+            "reference measure by them; they never enter the pool, and no labels are needed.",
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the loss of each image in training: none (all 1), or domain: with "
+            "--reference, how much likelier it is there than in the pool, clipped to 0.1 to 10, "
+            "and 1 on average."
         ),
     ] = None,
     seed: Seed = 0,
@@ -152,6 +161,7 @@ def select(
         max_pixels=max_pixels,
         max_copies=max_copies,
         where=where,
+        weights=weights,
     )
     options.check()
     options.check_reference(given=bool(reference))

@@ -82,3 +82,10 @@ def blocks(count: int, rows: int = _ROWS_AT_ONCE) -> Iterator[slice]:
     """Yield the slices that cut `count` rows into blocks."""
     for start in range(0, count, rows):
         yield slice(start, min(start + rows, count))
+
+
+def squared_distances(one: Doubles, other: Doubles) -> Doubles:
+    """Return |a - b|^2 (n, m) of rows a (n, D) and b (m, D); never below 0."""
+    lengths = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1)
+    found: Doubles = np.maximum(lengths - 2 * (one @ other.T), 0)
+    return found

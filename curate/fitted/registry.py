@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 from curate.fitted.base import Estimator, from_reference
+from curate.fitted.domain import fit_domain
+from curate.fitted.dsir import fit_dsir
 from curate.fitted.knn import fit_knn
+from curate.fitted.mahalanobis import fit_mahalanobis
+from curate.fitted.mmd_witness import fit_mmd_witness
+from curate.fitted.prototype import fit_prototype
+from curate.fitted.retrieve import fit_retrieve
+from curate.fitted.rmds import fit_rmds
+from curate.fitted.vim import fit_vim
 
 ESTIMATORS: dict[str, Estimator] = {
     "knn": from_reference(fit_knn),
+    "mahalanobis": from_reference(fit_mahalanobis),
+    "rmds": from_reference(fit_rmds),
+    "vim": from_reference(fit_vim),
+    "prototype": from_reference(fit_prototype),
+    "mmd_witness": from_reference(fit_mmd_witness),
+    "domain": from_reference(fit_domain),
+    "dsir": from_reference(fit_dsir),
+    "retrieve": from_reference(fit_retrieve),
 }
 
 

@@ -12,16 +12,24 @@ from curate.strategies.bn_shift import BnShift
 from curate.strategies.classifier_angle import ClassifierAngle
 from curate.strategies.dfnd import Dfnd
 from curate.strategies.disagreement import Disagreement
+from curate.strategies.domain import Domain
+from curate.strategies.dsir import Dsir
 from curate.strategies.energy import Energy
 from curate.strategies.entropy import Entropy
 from curate.strategies.gen import Gen
 from curate.strategies.kd3 import Kd3
 from curate.strategies.knn import Knn
+from curate.strategies.mahalanobis import Mahalanobis
 from curate.strategies.margin import Margin
 from curate.strategies.max_logit import MaxLogit
+from curate.strategies.mmd_witness import MmdWitness
 from curate.strategies.msp import Msp
 from curate.strategies.null_space import NullSpace
+from curate.strategies.prototype import Prototype
 from curate.strategies.random import Random
+from curate.strategies.retrieve import Retrieve
+from curate.strategies.rmds import Rmds
+from curate.strategies.vim import Vim
 from index.errors import UsageError, nearest
 
 GROUP = "kdcurate.strategies"
@@ -42,6 +50,14 @@ _STRATEGIES: dict[str, Callable[[Settings], Strategy]] = {
     "null_space": NullSpace,
     "classifier_angle": ClassifierAngle,
     "knn": Knn,
+    "mahalanobis": Mahalanobis,
+    "rmds": Rmds,
+    "vim": Vim,
+    "prototype": Prototype,
+    "mmd_witness": MmdWitness,
+    "domain": Domain,
+    "dsir": Dsir,
+    "retrieve": Retrieve,
 }
 
 

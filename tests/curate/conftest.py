@@ -18,7 +18,7 @@ from distill.networks import load_embedder
 from index.build import build_index
 from index.catalog import Catalog
 
-from .helpers import Outcome, crawl_files, write_files, write_network
+from .helpers import Outcome, crawl_files, pixels_of, png, write_files, write_network
 
 Kdcurate = Callable[..., Outcome]
 
@@ -27,6 +27,14 @@ Kdcurate = Callable[..., Outcome]
 def crawl(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the crawl."""
     return write_files(tmp_path_factory.mktemp("crawl") / "files", crawl_files())
+
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a reference: 20 pictures that the crawl has not, one twice, and two broken."""
+    files = {f"own-{n:02d}.png": png(pixels_of(500 + n)) for n in range(20)}
+    files |= {"twice.png": files["own-00.png"], "empty.png": b"", "page.png": b"<html></html>"}
+    return write_files(tmp_path_factory.mktemp("reference") / "files", files)
 
 
 @pytest.fixture(scope="session")

@@ -15,15 +15,7 @@ from curate.selection import SelectOptions, select
 from curate.verifying import verify_manifest
 from index.errors import DataError, WorkspaceError
 
-from .helpers import pixels_of, png, query, write_files
-
-
-@pytest.fixture(scope="session")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a reference: 20 pictures that the crawl has not, one twice, and two broken."""
-    files = {f"own-{n:02d}.png": png(pixels_of(500 + n)) for n in range(20)}
-    files |= {"twice.png": files["own-00.png"], "empty.png": b"", "page.png": b"<html></html>"}
-    return write_files(tmp_path_factory.mktemp("reference") / "files", files)
+from .helpers import query, write_files
 
 
 def with_reference(pool: Pool, teacher: str, *sources: Path) -> Pool:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import curate.fitted
 from curate.cli.select import select as command
 from curate.pool import Pool
 from curate.scoring import score_pool
@@ -27,12 +28,21 @@ QUIET = ("--json", "--workers", 0)
 
 @pytest.mark.parametrize("name", strategy_names())
 def test_every_strategy_selects_what_it_scores_best(
-    kdcurate: Kdcurate, workspace: Path, teacher: str, student: str, name: str
+    kdcurate: Kdcurate, workspace: Path, teacher: str, student: str, reference: Path, name: str
 ) -> None:
-    needs_student = make_strategy(name, Settings()).needs_student
+    strategy = make_strategy(name, Settings())
+    needs_reference = any(map(curate.fitted.needs_reference, strategy.needs))
     found = kdcurate(
         *("select", "-w", workspace, "--teacher", teacher, "--strategy", name, "--name", "first"),
-        *("--budget", 9, "--balance", "none", *QUIET, *(("--student", student) * needs_student)),
+        *(
+            "--budget",
+            9,
+            "--balance",
+            "none",
+            *QUIET,
+            *(("--student", student) * strategy.needs_student),
+        ),
+        *(("--reference", reference) * needs_reference),
     )
     assert (found.code, json.loads(found.out)["strategy"]) == (0, name), found.err
     rows = query(workspace, "SELECT image_id, score, selected, threshold FROM decisions")
@@ -40,6 +50,18 @@ def test_every_strategy_selects_what_it_scores_best(
     passed = [row for row in rows if row[3] is None or row[1] > row[3]]
     best = sorted(passed, key=lambda row: (-row[1], row[0]))[:9]
     assert {row[0] for row in best} == {row[0] for row in rows if row[2]}
+
+
+def test_a_rank_may_name_what_needs_a_reference(
+    kdcurate: Kdcurate, workspace: Path, teacher: str, reference: Path
+) -> None:
+    found = kdcurate(
+        *("select", "-w", workspace, "--teacher", teacher, "--rank", "kd3 - 0.3*knn", *QUIET),
+        *("--budget", 9, "--reference", reference),
+    )
+    assert found.code == 0, found.err
+    for score, parts in query(workspace, "SELECT score, components FROM decisions"):
+        assert score == pytest.approx(parts["teacher_confidence"] - 0.3 * parts["knn"], rel=1e-5)
 
 
 def test_a_rank_is_the_strategy_of_its_manifest(
@@ -71,6 +93,10 @@ def test_a_rank_is_the_strategy_of_its_manifest(
         (("--rank", "log(width - 16)"), "log(width - 16) is -inf for image"),
         (("--strategy", "agreement"), "agreement needs a student: give --student CARD\n"),
         (("--rank", "kd3 + disagreement"), "rank needs a student: give --student CARD\n"),
+        (("--strategy", "knn"), "knn needs a reference set: give --reference SOURCE\n"),
+        (("--rank", "kd3 - vim"), "rank needs vim, which needs a reference set: give --reference"),
+        (("--weights", "domain"), "--weights domain needs domain, which needs a reference set"),
+        (("--weights", "even"), "--weights is 'even': choose one of none, domain"),
     ],
 )
 def test_what_makes_no_sense_ends_in_one_line(

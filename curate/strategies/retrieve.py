@@ -1,0 +1,21 @@
+"""retrieve: neighbours of seed images."""
+
+from __future__ import annotations
+
+from curate.strategies.base import Batch, Scored, Unthresholded, top_label
+
+
+class Retrieve(Unthresholded):
+    """Score retrieve: the cosine of the vector to the nearest image of the reference.
+
+    Cost: r D products an image, r the images of the reference.
+    Choose this when: a few images show what is wanted; give them as `--reference`. With many, knn
+    is less at the mercy of single ones.
+    """
+
+    name = "retrieve"
+    needs: tuple[str, ...] = ("retrieve",)
+
+    def score(self, batch: Batch) -> Scored:
+        """Take the stored estimate, larger being better."""
+        return Scored(batch.signals["retrieve"], top_label(batch.teacher))
