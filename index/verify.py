@@ -1,4 +1,4 @@
-"""Whether a workspace's part files and indexes are whole; the repair of what can be repaired."""
+"""Whether a workspace's files and indexes are whole; the repair of what can be repaired."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import numpy as np
 from index.catalog import Catalog
 from index.errors import KdcurateError
 from index.faissing import faiss_module
-from index.files import locked
+from index.files import file_sha256, locked
 from index.neighbours import index_facts, index_path, open_index, update_index
 from index.parts import all_parts, damaged_parts, list_parts
 from index.progress import Progress, Silent
 
 PART_REMEDY = "restore it from a copy, or start a new workspace"
+REFERENCE_REMEDY = "select with the same --reference again makes it again from the images"
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,10 @@ class Finding:
 
 
 def findings(catalog: Catalog, progress: Progress | None = None) -> Iterator[Finding]:
-    """Yield what is wrong with part files and indexes; reads every byte, changes nothing.
+    """Yield what is wrong with part files, references and indexes; reads all, changes nothing.
 
-    A part must have the recorded SHA-256. An index must have it too, cover every part, and hold
-    exactly the ids that have a vector: each once.
+    A part or reference set must have the recorded SHA-256. An index must have it too, cover every
+    part, and hold exactly the ids that have a vector: each once.
 
     Raises:
         WorkspaceError: there is no catalog, or it cannot be read.
@@ -46,8 +47,17 @@ def findings(catalog: Catalog, progress: Progress | None = None) -> Iterator[Fin
     with catalog.read() as connection:
         parts = all_parts(connection)
         rows = connection.execute("SELECT DISTINCT embedder FROM vectors ORDER BY 1").fetchall()
+        references = connection.execute(
+            "SELECT file, sha256 FROM reference_sets ORDER BY 1"
+        ).fetchall()
     embedders = [row[0] for row in rows]
-    with (progress or Silent()).step("Verifying", len(parts) + len(embedders), "files") as advance:
+    count = len(parts) + len(references) + len(embedders)
+    with (progress or Silent()).step("Verifying", count, "files") as advance:
+        for file, sha256 in references:
+            path = catalog.workspace / file
+            if not path.is_file() or file_sha256(path) != sha256:
+                yield Finding(str(path), "is missing or damaged", REFERENCE_REMEDY)
+            advance(1)
         for part in parts:
             for path in damaged_parts(catalog.workspace, [part]):
                 yield Finding(str(path), "is missing or damaged", PART_REMEDY)
