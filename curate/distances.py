@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from curate.fitted.base import squared_distances
 from index.errors import UsageError
 
 Features = NDArray[np.floating]
@@ -49,10 +50,11 @@ def mmd_squared(x: Features, y: Features, bandwidth: float) -> float:
     """
     x, y = _at_least(2, x, y)
 
-    def kernel(a: Features, b: Features) -> NDArray[np.float64]:
-        return np.exp(-_squared_distances(a, b) / (2 * bandwidth**2))
+    def kernel(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+        kernels: NDArray[np.float64] = np.exp(squared_distances(a, b) / (-2 * bandwidth**2))
+        return kernels
 
-    def within(a: Features) -> float:
+    def within(a: NDArray[np.float64]) -> float:
         return float((kernel(a, a).sum() - len(a)) / (len(a) * (len(a) - 1)))
 
     return within(x) + within(y) - 2 * float(kernel(x, y).mean())
@@ -68,7 +70,7 @@ def median_bandwidth(y: Features) -> float:
     """
     (y,) = _at_least(2, y)
     upper = np.triu_indices(len(y), 1)
-    median = float(np.sqrt(np.median(_squared_distances(y, y)[upper])))
+    median = float(np.sqrt(np.median(squared_distances(y, y)[upper])))
     if median < 1e-6:  # of unit vectors: what rounding leaves between equal ones
         raise UsageError("most of the reference's vectors are the same: there is no bandwidth")
     return median
@@ -122,9 +124,3 @@ def _root(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     values, vectors = np.linalg.eigh(matrix)
     root: NDArray[np.float64] = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
     return root
-
-
-def _squared_distances(a: Features, b: Features) -> NDArray[np.float64]:
-    squares = np.square(a).sum(axis=1)[:, None] + np.square(b).sum(axis=1) - 2 * (a @ b.T)
-    distances: NDArray[np.float64] = np.maximum(squares, 0)
-    return distances

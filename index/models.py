@@ -10,13 +10,15 @@ from index.catalog import Catalog, one
 def register_model(
     catalog: Catalog, key: str, architecture: str, card_json: str, classes: Sequence[str] | None
 ) -> None:
-    """Record a network once under its key."""
-    known = "SELECT count(*) FROM models WHERE key = ?"
+    """Record a network once under its key; once more where now its classes have names."""
+    known = "SELECT count(*) FROM models WHERE key = ? AND (classes IS NOT NULL OR ?)"
     if catalog.exists():
         with catalog.read() as connection:
-            if one(connection, known, [key]) != (0,):
+            if one(connection, known, [key, not classes]) != (0,):
                 return
     with catalog.write() as connection:
+        if classes:
+            connection.execute("DELETE FROM models WHERE key = ? AND classes IS NULL", [key])
         connection.execute(
             "INSERT INTO models SELECT ?, ?, ?, ?, now() "
             "WHERE NOT EXISTS (SELECT 1 FROM models WHERE key = ?)",

@@ -27,9 +27,9 @@ def select(
         str | None,
         typer.Option(
             help="kd3 (the default), msp, dfnd, max_logit, energy, entropy, margin, gen, bn_shift, "
-            "bn_kl, null_space, classifier_angle, random; with --student agreement, disagreement; "
-            "with --reference knn, mahalanobis, rmds, vim, prototype, mmd_witness, domain, dsir, "
-            "retrieve; or a plugin."
+            "bn_kl, null_space, classifier_angle, odsd_like, clip_text, random; with --student "
+            "agreement, disagreement; with --reference knn, mahalanobis, rmds, vim, prototype, "
+            "mmd_witness, domain, dsir, retrieve; or a plugin."
         ),
     ] = None,
     rank: Annotated[

@@ -22,12 +22,14 @@ _ROWS_AT_ONCE = 1024
 class Sample:
     """Images of the pool: ids (m,), unit-norm vectors (m, D), the teacher's logits (m, K).
 
-    The same images in the same order, whatever the order of the crawl.
+    The same images in the same order, whatever the order of the crawl. `prompts` embeds the names
+    of the classes, (K, D) unit-norm, where the embedder reads text; see `curate.prompts`.
     """
 
     ids: Ids
     vectors: Floats
     logits: Floats
+    prompts: Callable[[], Floats] | None = None
 
 
 class Fitted(Protocol):

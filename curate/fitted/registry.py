@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from curate.fitted.base import Estimator, from_reference
+from curate.fitted.base import Estimator, from_pool, from_reference
+from curate.fitted.clip_text import fit_clip_text
 from curate.fitted.domain import fit_domain
 from curate.fitted.dsir import fit_dsir
 from curate.fitted.knn import fit_knn
 from curate.fitted.mahalanobis import fit_mahalanobis
 from curate.fitted.mmd_witness import fit_mmd_witness
+from curate.fitted.odsd import fit_odsd
 from curate.fitted.prototype import fit_prototype
 from curate.fitted.retrieve import fit_retrieve
 from curate.fitted.rmds import fit_rmds
@@ -23,6 +25,8 @@ ESTIMATORS: dict[str, Estimator] = {
     "domain": from_reference(fit_domain),
     "dsir": from_reference(fit_dsir),
     "retrieve": from_reference(fit_retrieve),
+    "odsd": from_pool(fit_odsd),
+    "clip_text": from_pool(fit_clip_text),
 }
 
 

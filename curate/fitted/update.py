@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from functools import partial
 
 from curate.fitted.base import Fitted, Floats, Sample
 from curate.fitted.registry import ESTIMATORS
@@ -60,7 +61,14 @@ def update_fitted(
 def _sample(pool: Pool, embedder: str, logits: StoredLogits, most: int) -> Sample:
     ids, vectors = sample_vectors(pool.catalog, embedder, most, _SEED)
     scored = logits.have(ids)  # a build may have added some since
-    return Sample(ids[scored], vectors[scored], logits.gather(ids[scored]))
+    prompts = partial(_prompts, pool, embedder)
+    return Sample(ids[scored], vectors[scored], logits.gather(ids[scored]), prompts)
+
+
+def _prompts(pool: Pool, embedder: str) -> Floats:
+    from curate.prompts import class_prompts  # it loads torch
+
+    return class_prompts(pool.catalog, pool.teacher, embedder)
 
 
 def _values(

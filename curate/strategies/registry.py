@@ -10,6 +10,7 @@ from curate.strategies.base import Settings, Strategy
 from curate.strategies.bn_kl import BnKl
 from curate.strategies.bn_shift import BnShift
 from curate.strategies.classifier_angle import ClassifierAngle
+from curate.strategies.clip_text import ClipText
 from curate.strategies.dfnd import Dfnd
 from curate.strategies.disagreement import Disagreement
 from curate.strategies.domain import Domain
@@ -25,6 +26,7 @@ from curate.strategies.max_logit import MaxLogit
 from curate.strategies.mmd_witness import MmdWitness
 from curate.strategies.msp import Msp
 from curate.strategies.null_space import NullSpace
+from curate.strategies.odsd_like import OdsdLike
 from curate.strategies.prototype import Prototype
 from curate.strategies.random import Random
 from curate.strategies.retrieve import Retrieve
@@ -58,6 +60,8 @@ _STRATEGIES: dict[str, Callable[[Settings], Strategy]] = {
     "domain": Domain,
     "dsir": Dsir,
     "retrieve": Retrieve,
+    "odsd_like": OdsdLike,
+    "clip_text": ClipText,
 }
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import open_clip
 import pytest
+import torch
 
 from curate.cli.main import main
 from curate.networks import scored_pool
@@ -21,6 +24,11 @@ from index.catalog import Catalog
 from .helpers import Outcome, crawl_files, pixels_of, png, write_files, write_network
 
 Kdcurate = Callable[..., Outcome]
+CLIP = {
+    "embed_dim": 12,
+    "vision_cfg": {"image_size": 16, "layers": 1, "width": 64, "patch_size": 8},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+}
 
 
 @pytest.fixture(scope="session")
@@ -88,3 +96,17 @@ def kdcurate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
         return Outcome(int(ended.value.code or 0), out, err)
 
     return run
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Iterator[str]:
+    """Spec of a small open_clip model with random weights, in a file."""
+    (tmp_path / "kdcurate-small.json").write_text(json.dumps(CLIP))
+    open_clip.add_model_config(tmp_path / "kdcurate-small.json")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = open_clip.create_model("kdcurate-small")
+    torch.save(model.state_dict(), tmp_path / "clip.pt")
+    yield f"open_clip:kdcurate-small/{tmp_path / 'clip.pt'}"
+    open_clip.factory._MODEL_CONFIGS.pop("kdcurate-small")
+    open_clip.factory._MODEL_CONFIG_PATHS.remove(tmp_path / "kdcurate-small.json")

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import open_clip
 import pytest
-import torch
 
 from curate import search as searching
 from curate.pool import Pool
@@ -23,12 +20,6 @@ from index.vectors import live_vectors, unit_norm, vectors_of
 
 from .conftest import Kdcurate
 from .helpers import IMAGES, build, png, query
-
-CLIP = {
-    "embed_dim": 12,
-    "vision_cfg": {"image_size": 16, "layers": 1, "width": 64, "patch_size": 8},
-    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
-}
 
 
 def brute(catalog: Catalog, embedder: str, queries: np.ndarray, k: int) -> list[tuple[int, float]]:
@@ -145,19 +136,6 @@ def test_among_several_embedders_one_is_named(
         choose_embedder(catalog, "resnet8")  # the beginning of both
     unique = load_embedder(student).key
     assert choose_embedder(catalog, unique[:-2])[0] == unique
-
-
-@pytest.fixture
-def clip(tmp_path: Path) -> Iterator[str]:
-    (tmp_path / "kdcurate-small.json").write_text(json.dumps(CLIP))
-    open_clip.add_model_config(tmp_path / "kdcurate-small.json")
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = open_clip.create_model("kdcurate-small")
-    torch.save(model.state_dict(), tmp_path / "clip.pt")
-    yield f"open_clip:kdcurate-small/{tmp_path / 'clip.pt'}"
-    open_clip.factory._MODEL_CONFIGS.pop("kdcurate-small")
-    open_clip.factory._MODEL_CONFIG_PATHS.remove(tmp_path / "kdcurate-small.json")
 
 
 def test_text_finds_images_in_the_space_they_share(

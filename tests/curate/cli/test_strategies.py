@@ -26,7 +26,7 @@ from ..helpers import IMAGES, PROJECT, query
 QUIET = ("--json", "--workers", 0)
 
 
-@pytest.mark.parametrize("name", strategy_names())
+@pytest.mark.parametrize("name", sorted({*strategy_names()} - {"clip_text"}))
 def test_every_strategy_selects_what_it_scores_best(
     kdcurate: Kdcurate, workspace: Path, teacher: str, student: str, reference: Path, name: str
 ) -> None:

@@ -1,0 +1,91 @@
+"""odsd: confidence, outlyingness in its class, and how wide its class is, by the pool alone."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.fitted.base import Doubles, Fitted, Floats, Sample, blocks
+from index.faissing import faiss_module, one_thread
+
+PROTOTYPES = 5
+_ROWS_AT_ONCE = 256
+_SEED = 0
+
+
+def fit_odsd(sample: Sample) -> Fitted:
+    """Return conf - out + den, all three at most 1 on the sample that they are fitted to.
+
+    conf = q / max q, q the largest softmax probability. out = (1 - max_m cos(x, mu_m)) / max,
+    mu_m up to 5 prototypes of the predicted class: centres of spherical k-means over the sample's
+    images of it, or those images themselves where there are no more. den = the mean of out over
+    the predicted class / max over the classes. An image of a class that the sample does not show
+    has nothing to be like: out = 1, den = 0.
+
+    A reconstruction of the criterion of ODSD (arXiv 2307.16601), which has no public code.
+    """
+    classes = sample.logits.shape[1]
+    labels = sample.logits.argmax(axis=1)
+    prototypes = {
+        label: _prototypes(sample.vectors[labels == label]) for label in np.unique(labels).tolist()
+    }
+    owners = np.concatenate([np.full(len(rows), label) for label, rows in prototypes.items()])
+    centres = np.concatenate(list(prototypes.values()))
+    away = _distances(sample.vectors, labels, centres, owners)
+    furthest = max(away.max(), np.finfo(np.float64).tiny)
+    density = np.zeros(classes)
+    for label in prototypes:
+        density[label] = (away[labels == label] / furthest).mean()
+    density /= max(density.max(), np.finfo(np.float64).tiny)
+    surest = _confidence(sample.logits).max()
+
+    def score(vectors: Floats, logits: Floats) -> Floats:
+        predicted = logits.argmax(axis=1)
+        outlying = _distances(vectors, predicted, centres, owners) / furthest
+        outlying[~np.isin(predicted, owners)] = 1
+        total = _confidence(logits) / surest - outlying + density[predicted]
+        found: Floats = total.astype(np.float32)
+        return found
+
+    return score
+
+
+def _prototypes(vectors: Floats) -> Doubles:
+    """Unit-norm rows (at most 5, D): centres of vectors (n, D), in the order of the sample."""
+    if len(vectors) <= PROTOTYPES:
+        return vectors.astype(np.float64)
+    kmeans = faiss_module().Kmeans(
+        vectors.shape[1],
+        PROTOTYPES,
+        seed=_SEED,
+        spherical=True,
+        min_points_per_centroid=1,
+        max_points_per_centroid=len(vectors),
+    )
+    with one_thread():  # several may sum up in another order
+        kmeans.train(np.ascontiguousarray(vectors))
+    centres = kmeans.centroids.astype(np.float64)
+    unit: Doubles = centres / np.maximum(np.linalg.norm(centres, axis=1, keepdims=True), 1e-12)
+    return unit
+
+
+def _distances(
+    vectors: Floats, labels: NDArray[np.intp], centres: Doubles, owners: NDArray[np.int64]
+) -> Doubles:
+    """1 - the largest cosine of vectors (n, D) with a prototype of their class: (n,), inf without.
+
+    Not below 0, where rounding would put an image that is its own prototype.
+    """
+    found = np.empty(len(vectors))
+    for block in blocks(len(vectors), _ROWS_AT_ONCE):
+        cosines = vectors[block].astype(np.float64) @ centres.T
+        cosines[labels[block, None] != owners] = -np.inf
+        found[block] = 1 - cosines.max(axis=1)
+    return np.maximum(found, 0)
+
+
+def _confidence(logits: Floats) -> Doubles:
+    """Largest softmax probability of logits (n, K): (n,)."""
+    most = logits.max(axis=1, keepdims=True).astype(np.float64)
+    found: Doubles = 1 / np.exp(logits - most).sum(axis=1)
+    return found
