@@ -16,8 +16,8 @@ ALLOWS = {
     "top32": "exact: random, msp, dfnd, kd3 with --alpha 1, max_logit, margin, energy, and by "
     "estimates; approximate, with the rest of the mass spread evenly over the other classes: "
     "entropy, gen, agreement, disagreement, kd3 with --alpha below 1, plugins",
-    "none": "only random, msp, dfnd, kd3 with --alpha 1, and by the teacher's own estimates; no agreement with a "
-    "student, no rounds",
+    "none": "only random, msp, dfnd, kd3 with --alpha 1, and by the teacher's own estimates; no "
+    "agreement with a student, no rounds",
 }
 
 

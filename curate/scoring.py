@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.compact import packed
+from curate.shift import shift_store
 from index.catalog import Catalog, insert, literal, one
 from index.decoding import Pixels, View
 from index.files import locked, remove_leftovers
@@ -73,11 +74,6 @@ def score_pool(
                 advance(len(ids))
             store.flush()
     return missing
-
-
-def shift_store(model: str, estimator: str) -> str:
-    """Name the store of an estimate's raw values."""
-    return f"shifts/{model}/{estimator}"
 
 
 class _Store:

@@ -8,7 +8,6 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.scoring import shift_store
 from index.catalog import Catalog, insert, literal, one
 from index.files import scratch
 from index.parts import Ids, Part, list_parts, read_live
@@ -25,6 +24,11 @@ ESTIMATES = {
 }
 # Raw values of these are per layer, of unlike scales; of the others there is one an image.
 _PER_LAYER = ("bn_shift", "bn_kl")
+
+
+def shift_store(model: str, estimator: str) -> str:
+    """Name the store of an estimate's raw values."""
+    return f"shifts/{model}/{estimator}"
 
 
 def update_shifts(catalog: Catalog, model: str) -> list[str]:

@@ -234,6 +234,31 @@ def test_components_are_kept_beside_the_score(tmp_path: Path) -> None:
     ledger.close()
 
 
+def test_components_whose_names_differ_in_case_only_stay_apart(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, classes=1)
+    score = np.array([0.5, 0.25], np.float32)
+    parts = {"Sharp": score, "sharp": -score, 'it\'s "1"': score}
+    ledger.add(np.array([7, 8]), Scored(score, np.array([0, 0], np.int16)), parts)
+    ledger.decide(None, None, "none", None)
+    rows = duckdb.sql(f"SELECT components FROM '{ledger.write_parquet()}'").fetchall()
+    assert rows[1] == ({"Sharp": 0.25, "sharp": -0.25, 'it\'s "1"': 0.25},)
+    ledger.close()
+
+
+def test_the_ledger_is_in_order_of_images(tmp_path: Path) -> None:
+    ids = np.random.default_rng(0).permutation(5000)
+    score = np.random.default_rng(1).random(5000, np.float32)
+    ledger = Ledger(tmp_path, classes=3)
+    for start in range(0, 5000, 700):
+        part = slice(start, start + 700)
+        labels = (ids[part] % 3).astype(np.int16)
+        ledger.add(ids[part], Scored(score[part], labels), {})
+    ledger.decide(np.array([0.2, 0.5, 0.1]), 700, "sqrt", None)
+    rows = duckdb.sql(f"SELECT image_id, components FROM '{ledger.write_parquet()}'").fetchall()
+    assert rows == [(key, {}) for key in range(5000)]
+    ledger.close()
+
+
 ROWS = st.lists(
     st.builds(
         Row,
@@ -253,7 +278,7 @@ ROWS = st.lists(
     table=ROWS,
     thresholds=st.none() | st.lists(st.sampled_from([0.2, 0.5]), min_size=2, max_size=2),
     budget=st.none() | st.integers(1, 10),
-    balance=st.sampled_from(["none", "proportional", "full"]),
+    balance=st.sampled_from(["none", "proportional", "sqrt", "full"]),
     per_class=st.none() | st.integers(1, 4),
 )
 def test_decisions_are_those_of_a_plain_loop(
@@ -267,7 +292,8 @@ def test_decisions_are_those_of_a_plain_loop(
     found, counts = decided(
         table, thresholds=thresholds, budget=budget, balance=balance, per_class=per_class
     )
-    taken, eligible = plain_loop(table, thresholds, budget, balance, per_class)
+    taken, eligible, reasons = plain_loop(table, thresholds, budget, balance, per_class)
+    assert {key: reason for key, (_, reason) in found.items()} == reasons
     ranks = sorted((rank, key) for key, (rank, _) in found.items() if rank)
     assert [key for _, key in ranks] == taken
     assert [rank for rank, _ in ranks] == list(range(1, len(taken) + 1))
@@ -281,27 +307,43 @@ def plain_loop(
     budget: int | None,
     balance: str,
     per_class: int | None,
-) -> tuple[list[int], int]:
-    """The same decisions, an image at a time: the ids taken in order, and how many could be."""
+) -> tuple[list[int], int, dict[int, str]]:
+    """The same decisions, an image at a time: ids taken in order, how many could be, and why."""
     best_first = sorted(table, key=lambda row: (-row.score, row.id))
     kept: list[Row] = []
-    groups = set()
+    groups: dict[int, int] = {}
+    reasons = {}
+    tau = [None, None] if thresholds is None else [f"{one:.3f}" for one in thresholds]
     for row in best_first:
         if row.filtered:
-            continue
-        if thresholds is not None and row.score <= thresholds[row.label]:
-            continue
-        if row.group is not None and row.group in groups:
-            continue
-        groups.add(row.group)
-        kept.append(row)
+            reasons[row.id] = TOO_SMALL
+        elif thresholds is not None and row.score <= np.float32(thresholds[row.label]):
+            reasons[row.id] = f"below class threshold {row.score:.3f} <= {tau[row.label]}"
+        elif row.group is not None and row.group in groups:
+            reasons[row.id] = f"near-duplicate of {groups[row.group]}"
+        else:
+            kept.append(row)
+            if row.group is not None:
+                groups[row.group] = row.id
     most = len(table) if per_class is None else per_class
     available = np.array([min(most, sum(row.label == k for row in kept)) for k in (0, 1)])
     quota = class_quotas(available, budget, balance) if budget is not None else None
-    left = quota.tolist() if quota is not None else [most] * 2
+    room = quota.tolist() if quota is not None else [most] * 2
+    places, overall = [0, 0], 0
     taken: list[int] = []
     for row in kept:
-        if left[row.label] > 0 and (budget is None or len(taken) < budget):
-            left[row.label] -= 1
-            taken.append(row.id)
-    return taken, len(kept)
+        places[row.label] += 1
+        if places[row.label] > room[row.label]:
+            place = f"place {places[row.label]} of {room[row.label]}"
+            reasons[row.id] = f"class quota full: {place}"
+            continue
+        overall += 1
+        if budget is not None and overall > budget:
+            reasons[row.id] = f"budget full: place {overall} of {budget}"
+            continue
+        taken.append(row.id)
+        reasons[row.id] = "selected: score within the budget"
+        if thresholds is not None:
+            above = f"{row.score:.3f} > {tau[row.label]}"
+            reasons[row.id] = f"selected: above class threshold {above}"
+    return taken, len(kept), reasons

@@ -476,3 +476,22 @@ def test_selection_never_reads_what_came_with_the_crawl(data_dir: Path, tmp_path
         assert (set(answers) & set(known[0]) != set()) == (name == "with")
     assert len(hashes) == 1
     assert ledgers[0] == ledgers[1]
+
+
+def test_an_image_without_an_estimate_or_a_students_score_is_no_one_elses(pool: Pool) -> None:
+    with pool.catalog.write() as connection:
+        connection.execute(
+            "DELETE FROM scores WHERE model = ? AND image_id = (SELECT min(id) FROM images)",
+            [pool.student],
+        )
+    with pytest.raises(WorkspaceError, match="has not scored every image: run select again"):
+        select(pool, None, KD3)
+    alone = replace(pool, student=None)
+    assert select(alone, None, KD3)
+    with pool.catalog.write() as connection:
+        connection.execute(
+            "DELETE FROM shifts WHERE estimator = 'bn_kl' "
+            "AND image_id = (SELECT max(id) FROM images)"
+        )
+    with pytest.raises(WorkspaceError, match="not every image has its bn_kl"):
+        select(alone, "second", KD3)
