@@ -158,7 +158,12 @@ class Pool(Generic[Task, Result]):
 
 def process_context() -> Any:
     """Return how processes are started: not by fork, which would copy the held locks of threads."""
-    return multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
+    if os.name != "posix":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    # Imported once, and not by every worker of every pool: half a second each.
+    context.set_forkserver_preload(["__main__", "index.decoded"])
+    return context
 
 
 def _start_with(blocks: Any) -> None:
