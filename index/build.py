@@ -16,7 +16,7 @@ from index.decoding import Decoder
 from index.embedder import Embedder
 from index.engines import Engine, Job, LocalEngine
 from index.files import locked, remove_leftovers, scratch
-from index.known import KnownIds
+from index.known import Known
 from index.listing import Listing, list_sources
 from index.neighbours import IndexFacts, update_index
 from index.parts import move_part, next_number, write_part
@@ -110,16 +110,16 @@ def _embed(
 ) -> float | None:
     """Return how many entries a second that were, or None for nothing to do."""
     began = time.monotonic()
-    pending = PendingCommits(catalog, embedder.key, progress)
+    if not len(todo):
+        return None
+    committed = Known(catalog, embedder.key, todo.images)
+    pending = PendingCommits(catalog, embedder.key, progress, committed)
     number = _next_part(catalog, embedder.key)
 
     def known(ids: list[int]) -> set[int]:
-        return committed(ids) | pending.ids
+        return committed.with_vector(ids) | pending.ids
 
-    with (
-        closing(KnownIds(catalog, embedder.key)) as committed,
-        progress.step("Embedding", todo.images, "images") as advance,
-    ):
+    with progress.step("Embedding", todo.images, "images") as advance:
         job = Job(catalog.workspace, embedder, quarantine, workers, rows_a_part, known, advance)
         with closing(engine(todo, job)) as batches:
             for batch in batches:
