@@ -18,6 +18,16 @@ AUTO = "auto"
 _PROBE_IMAGES = 32
 
 
+def check_precision(asked: str) -> None:
+    """Refuse, before any work, a precision that there is not.
+
+    Raises:
+        UsageError: it is neither `auto` nor one that vectors can have.
+    """
+    if asked != AUTO:
+        named(asked)
+
+
 def settle_precision(
     catalog: Catalog,
     card: Card,
@@ -28,7 +38,8 @@ def settle_precision(
 ) -> tuple[Precision, Embedder]:
     """Return the precision that the embedder has here, and the embedder in it.
 
-    What is not settled yet is settled now: as asked, or by measuring on the first images.
+    What is not settled yet is settled now: as asked, or by measuring on the first images. To be
+    called while `building`: no other build may settle it too, nor begin before this one does.
 
     Raises:
         UsageError: an unknown precision, or another than that of the vectors that are there.

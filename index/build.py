@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from index.decoding import Decoder
 from index.embedder import Embedder
 from index.engines import Engine, Job, LocalEngine
 from index.files import locked, remove_leftovers, scratch
-from index.known import KnownIds
+from index.known import Known
 from index.listing import Listing, list_sources
 from index.neighbours import IndexFacts, update_index
 from index.parts import move_part, next_number, write_part
@@ -46,6 +46,15 @@ class Summary:
     images_per_s: float | None
 
 
+def building(workspace: Path) -> AbstractContextManager[None]:
+    """Be the only build of a workspace, whatever it is that must not change meanwhile.
+
+    Raises:
+        WorkspaceError: another build runs here.
+    """
+    return locked(workspace / ".build.lock", f"another build-index works in {workspace}")
+
+
 def build_index(
     workspace: Path,
     source_names: Sequence[str],
@@ -59,6 +68,7 @@ def build_index(
     image_limit_s: float = IMAGE_LIMIT_S,
     settings: IndexSettings | None = None,
     engine: Engine | None = None,
+    lock_held: bool = False,
 ) -> Summary:
     """Decode, embed, catalogue, and index every image of the sources that is not yet done.
 
@@ -67,7 +77,8 @@ def build_index(
 
     The work is done by `engine`, on this machine by default. Memory is bounded by `rows_a_part`
     vectors and a few partitions of pixels. What a killed run had committed stays; the rest is done
-    by the next. Which FAISS index: `settings`, or those of the last build.
+    by the next. Which FAISS index: `settings`, or those of the last build. `lock_held`: the caller
+    is `building` already.
 
     Raises:
         UsageError: FAISS knows no such index, or none fits the memory budget.
@@ -82,9 +93,8 @@ def build_index(
     quarantine = Quarantine(decoder(embedder.view, options.formats), image_limit_s)
     if settings and settings.index != AUTO:
         asked_factory(settings.index, embedder.dim)  # refused before any work
-    lock = workspace / ".build.lock"
     with (
-        locked(lock, f"another build-index works in {workspace}"),
+        nullcontext() if lock_held else building(workspace),
         scratch(workspace, "build") as folder,
     ):
         todo = list_sources(catalog, source_names, embedder.key, folder, options, progress)
@@ -110,16 +120,16 @@ def _embed(
 ) -> float | None:
     """Return how many entries a second that were, or None for nothing to do."""
     began = time.monotonic()
-    pending = PendingCommits(catalog, embedder.key, progress)
+    if not len(todo):
+        return None
+    committed = Known(catalog, embedder.key, todo.images)
+    pending = PendingCommits(catalog, embedder.key, progress, committed)
     number = _next_part(catalog, embedder.key)
 
     def known(ids: list[int]) -> set[int]:
-        return committed(ids) | pending.ids
+        return committed.with_vector(ids) | pending.ids
 
-    with (
-        closing(KnownIds(catalog, embedder.key)) as committed,
-        progress.step("Embedding", todo.images, "images") as advance,
-    ):
+    with progress.step("Embedding", todo.images, "images") as advance:
         job = Job(catalog.workspace, embedder, quarantine, workers, rows_a_part, known, advance)
         with closing(engine(todo, job)) as batches:
             for batch in batches:

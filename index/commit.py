@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from index.catalog import Catalog, insert
 from index.decoded import DecodedPartition
 from index.errors import CatalogBusyError, WorkspaceError
+from index.known import Known
 from index.parts import Part, half, record_part
 from index.progress import Progress
 
@@ -87,10 +88,11 @@ class PendingCommits:
     batches wait, some 10 MB of facts each, it stops until it can.
     """
 
-    def __init__(self, catalog: Catalog, embedder: str, progress: Progress) -> None:
-        """Start with nothing pending."""
+    def __init__(self, catalog: Catalog, embedder: str, progress: Progress, known: Known) -> None:
+        """Start with nothing pending; `known` is told of all that is committed."""
         self._catalog = catalog
         self._embedder = embedder
+        self._known = known
         self._progress = progress
         self._waiting: list[Batch] = []
         self._told = False
@@ -126,34 +128,55 @@ class PendingCommits:
             return
         with self._catalog.write(patience_s) as connection:
             for batch in self._waiting:
-                _commit(connection, batch, self._embedder)
+                _commit(connection, batch, self._embedder, self._known)
         self._waiting.clear()
 
 
-def _commit(connection: duckdb.DuckDBPyConnection, batch: Batch, embedder: str) -> None:
+def _commit(
+    connection: duckdb.DuckDBPyConnection, batch: Batch, embedder: str, known: Known
+) -> None:
+    """In a time that does not grow with the catalog, but for what it holds already."""
     if batch.images:
-        _refuse_collisions(connection, batch)
-        _insert_new_images(connection, batch)
+        stored = _stored(connection, known.images([row["id"] for row in batch.images]))
+        _refuse_collisions(stored, batch)
+        _insert_new_images(connection, stored, batch)
     _forget_transient(connection, [row["key"] for row in batch.partitions])
     for table, rows in (("locations", batch.locations), ("failures", batch.failures)):
         if rows:
             latest = {row["uri"]: row for row in rows}  # overlapping sources name a file twice
-            _delete_uris(connection, list(latest))  # of files that were mended or replaced
+            _replace_uris(connection, latest, known.places(connection, list(latest)))
             insert(connection, table, _columns(list(latest.values())))
     if batch.part is not None:
         record_part(connection, batch.part)
-        _insert_vectors(connection, batch, batch.part.part, embedder)
+        _insert_vectors(connection, batch, batch.part.part, embedder, known)
+    known.add([row["id"] for row in batch.images], batch.vector_ids)
     _forget_other_formats(connection, [row["key"] for row in batch.partitions], embedder)
     insert(connection, "partitions", {**_columns(batch.partitions), "embedder": embedder})
 
 
-def _delete_uris(connection: duckdb.DuckDBPyConnection, uris: list[str]) -> None:
-    """Images that lose their last place here stay until all is committed: a later slice of this
-    very build may hold them, and count on the vectors that they have.
+def _replace_uris(
+    connection: duckdb.DuckDBPyConnection, latest: dict[str, dict[str, Any]], held: list[str]
+) -> None:
+    """Make room for what is known of some files now, of which the catalog may hold `held`.
+
+    Images that lose their last place here stay until all is committed: a later slice of this
+    very build may hold them, and count on the vectors that they have. A file that could be read
+    before and cannot for the moment keeps its place, and with it its image's scores.
     """
-    gone = "uri IN (SELECT unnest(?))"
-    for table in ("locations", "failures"):
-        connection.execute(f"DELETE FROM {table} WHERE {gone}", [uris])
+    if not held:
+        return
+    gone = "uri IN (SELECT unnest(?::VARCHAR[]))"
+    connection.execute(f"DELETE FROM failures WHERE {gone}", [held])
+    passing = {uri: latest[uri]["partition"] for uri in held if latest[uri].get("transient")}
+    replaced = [uri for uri in held if uri not in passing]
+    connection.execute(f"DELETE FROM locations WHERE {gone}", [replaced])
+    if passing:
+        connection.execute(
+            "UPDATE locations SET partition = now.partition FROM "
+            "(SELECT unnest(?::VARCHAR[]) AS uri, unnest(?::VARCHAR[]) AS partition) AS now "
+            "WHERE locations.uri = now.uri",
+            [list(passing), list(passing.values())],
+        )
 
 
 def _forget_transient(connection: duckdb.DuckDBPyConnection, keys: list[str]) -> None:
@@ -175,42 +198,49 @@ def _forget_other_formats(
     )
 
 
-def _insert_new_images(connection: duckdb.DuckDBPyConnection, batch: Batch) -> None:
-    connection.execute("CREATE TEMP TABLE incoming_images AS FROM images LIMIT 0")
-    columns = {**_columns(batch.images), "added_at": np.datetime64(time.time_ns() // 1000, "us")}
-    insert(connection, "incoming_images", columns)
-    connection.execute(
-        "INSERT INTO images SELECT * FROM (SELECT DISTINCT ON (id) * FROM incoming_images) i "
-        "WHERE NOT EXISTS (SELECT 1 FROM images WHERE images.id = i.id)"
+def _stored(connection: duckdb.DuckDBPyConnection, ids: list[int]) -> dict[int, bytes]:
+    """Return the SHA-256 of those images that are there."""
+    if not ids:
+        return {}
+    found = connection.execute(
+        "SELECT id, sha256 FROM images WHERE id IN (SELECT unnest(?::BIGINT[]))", [ids]
     )
-    connection.execute("DROP TABLE incoming_images")
+    return {key: bytes(sha256) for key, sha256 in found.fetchall()}
+
+
+def _insert_new_images(
+    connection: duckdb.DuckDBPyConnection, stored: dict[int, bytes], batch: Batch
+) -> None:
+    new = {row["id"]: row for row in batch.images if row["id"] not in stored}
+    now = np.datetime64(time.time_ns() // 1000, "us")
+    insert(connection, "images", {**_columns(list(new.values())), "added_at": now} if new else {})
 
 
 def _insert_vectors(
-    connection: duckdb.DuckDBPyConnection, batch: Batch, number: int, embedder: str
+    connection: duckdb.DuckDBPyConnection, batch: Batch, number: int, embedder: str, known: Known
 ) -> None:
-    rows = {"image_id": np.array(batch.vector_ids), "row": np.arange(batch.rows, dtype=np.int32)}
-    connection.register("incoming_vectors", rows)
-    connection.execute(
-        'INSERT INTO vectors SELECT image_id, ?, ?, "row" FROM incoming_vectors i WHERE NOT EXISTS '
-        "(SELECT 1 FROM vectors v WHERE v.image_id = i.image_id AND v.embedder = ?)",
-        [embedder, number, embedder],
-    )
-    connection.unregister("incoming_vectors")
+    """Those of images that have one already stay in the part, and nothing refers to them."""
+    have = known.with_vector(batch.vector_ids)
+    rows = [row for row, key in enumerate(batch.vector_ids) if key not in have]
+    columns = {
+        "image_id": [batch.vector_ids[row] for row in rows],
+        "embedder": embedder,
+        "part": number,
+        "row": rows,
+    }
+    insert(connection, "vectors", columns if rows else {})
 
 
-def _refuse_collisions(connection: duckdb.DuckDBPyConnection, batch: Batch) -> None:
+def _refuse_collisions(stored: dict[int, bytes], batch: Batch) -> None:
     """Two contents under one 63-bit id: astronomically rare by chance, so refused aloud."""
-    known = {row["id"]: row["sha256"] for row in batch.images}
-    stored = connection.execute(
-        "SELECT id, sha256 FROM images WHERE id IN (SELECT unnest(?))", [list(known)]
-    ).fetchall()
-    for key, sha256 in stored:
-        if bytes(sha256) != known[key]:
+    seen = dict(stored)
+    for row in batch.images:
+        key, sha256 = row["id"], row["sha256"]
+        if seen.setdefault(key, sha256) != sha256:
             uri = next(row["uri"] for row in batch.locations if row["image_id"] == key)
             raise WorkspaceError(
-                f"two different images share id {key}: {bytes(sha256).hex()} and "
-                f"{known[key].hex()} ({uri}); remove one from the sources"
+                f"two different images share id {key}: {seen[key].hex()} and "
+                f"{sha256.hex()} ({uri}); remove one from the sources"
             )
 
 

@@ -90,7 +90,7 @@ def unread(partition: Partition, reason: str, done: int, *, transient: bool) -> 
 def gather(partition: Partition, decoder: Decoder, found: Iterable[Outcome]) -> DecodedPartition:
     """Put the outcomes of a partition together, in their order."""
     decoded = DecodedPartition(partition)
-    pixels: list[Pixels] = []
+    pixels = blank = np.empty((max(1, partition.count), *(decoder.view.size,) * 2, 3), np.uint8)
     have: set[int] = set()
     for outcome in found:
         item, key = outcome.item, image_id(outcome.sha256)
@@ -100,8 +100,10 @@ def gather(partition: Partition, decoder: Decoder, found: Iterable[Outcome]) -> 
             decoded.failures.append({**place, **why})
             continue
         if outcome.image is not None and key not in have:
+            if len(have) == len(pixels):
+                pixels = np.concatenate([pixels, blank])
+            pixels[len(have)] = outcome.image.pixels
             have.add(key)
-            pixels.append(outcome.image.pixels)
             decoded.images.append(_facts(key, outcome, outcome.image))
         decoded.locations.append(
             {
@@ -113,13 +115,12 @@ def gather(partition: Partition, decoder: Decoder, found: Iterable[Outcome]) -> 
                 "metadata": sources.metadata_json(item),
             }
         )
-    blank = np.empty((0, decoder.view.size, decoder.view.size, 3), np.uint8)
     return DecodedPartition(
         replace(partition, entries=()),
         decoded.images,
         decoded.locations,
         decoded.failures,
-        np.stack(pixels) if pixels else blank,
+        pixels[: len(have)],
     )
 
 

@@ -183,10 +183,12 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         rgba = upright.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, rgba).convert("RGB")
-    return upright.convert("RGB")
+    return upright if upright.mode == "RGB" else upright.convert("RGB")
 
 
 def _upright(image: Image.Image) -> Image.Image:
+    if _is_upright(image):  # nearly all are: no copy of theirs
+        return image
     try:
         return ImageOps.exif_transpose(image)
     except Exception:  # damaged EXIF says nothing about orientation; the pixels are whole

@@ -1,14 +1,17 @@
-"""Some pixels of a crawl, to measure a network on before the work begins."""
+"""Some pixels of a crawl, and how long they take, to measure on before the work begins."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import islice
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from itertools import chain, islice
 
 from index import sources
+from index.decoded import DecodedPartition
 from index.decoding import Decoder, Pixels, View
 from index.quarantine import Quarantine, decode_partitions
-from index.sources import SourceOptions
+from index.sources import Partition, SourceOptions
 
 _MOST_PARTITIONS = 8
 
@@ -26,3 +29,18 @@ def first_pixels(
         if len(decoded.pixels):
             return decoded.pixels[:count]
     return None
+
+
+def timed_decoding(
+    partitions: Iterable[Partition], decoder: Decoder
+) -> tuple[DecodedPartition, float]:
+    """Decode the first partition, in another process; also return how many seconds that took.
+
+    An image that crashes its decoder is a failure, as it is in a build.
+    """
+    nothing = Partition("", "files", "", (), 0)  # done once the process is there
+    tasks = chain([nothing], islice(partitions, 1))
+    with closing(decode_partitions(tasks, Quarantine(decoder), 1)) as done:
+        next(done)
+        began = time.monotonic()
+        return next(done), time.monotonic() - began

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from index.build import building
 from index.catalog import Catalog
 from index.errors import KdcurateError
 from index.faissing import faiss_module
-from index.files import file_sha256, locked
+from index.files import file_sha256
 from index.neighbours import index_facts, index_path, open_index, update_index
 from index.parts import all_parts, damaged_parts, list_parts
 from index.progress import Progress, Silent
@@ -102,11 +103,10 @@ def verify(
     Raises:
         WorkspaceError: there is no readable catalog, or a build runs here.
     """
-    lock = catalog.workspace / ".build.lock"
     found = list(findings(catalog, progress))
     if not repair or not found:
         return found
-    with locked(lock, f"another build-index works in {catalog.workspace}"):
+    with building(catalog.workspace):
         return [_repaired(catalog, finding, progress) for finding in found]
 
 

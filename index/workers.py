@@ -10,14 +10,18 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, Generic, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar, cast
 
+from index.blocks import Blocks, Shipped, attach, ship
 from index.errors import DataError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 _Task = TypeVar("_Task", contravariant=True)
 _Result = TypeVar("_Result", covariant=True)
+# Results that whoever asked for them still works with; for those beyond, the pipe is there.
+_HELD = 4
 
 
 class Rescue(Protocol[_Task, _Result]):
@@ -55,19 +59,29 @@ def ordered_map(
         yield from map(function, tasks)
         return
     pool = Pool(function, workers, rescue)
-    waiting: deque[tuple[Task, Future[Result]]] = deque()
+    waiting: deque[Underway[Task]] = deque()
     try:
         for task in tasks:
-            waiting.append((task, pool.submit(task)))
+            waiting.append(pool.submit(task))
             if len(waiting) >= 2 * workers:
-                yield pool.result(*waiting.popleft())
+                yield pool.result(waiting.popleft())
         while waiting:
-            yield pool.result(*waiting.popleft())
+            yield pool.result(waiting.popleft())
     except BaseException:  # also when nobody wants the rest: nothing here is worth waiting for
         pool.kill()
         raise
     finally:
         pool.close()
+
+
+@dataclass(frozen=True)
+class Underway(Generic[Task]):
+    """A task in a worker's hands, and the block that its result is to come in."""
+
+    task: Task
+    future: Future[Shipped]
+    blocks: Blocks
+    block: int | None
 
 
 class Pool(Generic[Task, Result]):
@@ -83,29 +97,30 @@ class Pool(Generic[Task, Result]):
         self._function = function
         self._workers = workers
         self._rescue = rescue
-        self._executor = self._start()
+        self._start()
 
-    def submit(self, task: Task) -> Future[Result]:
+    def submit(self, task: Task) -> Underway[Task]:
         """Begin a task as soon as a worker is free."""
         try:
-            return self._executor.submit(self._function, task)
+            return self._submit(task)
         except BrokenProcessPool:  # a worker died since
             self.close()
-            self._executor = self._start()
-            return self._executor.submit(self._function, task)
+            self._start()
+            return self._submit(task)
 
-    def result(self, task: Task, future: Future[Result]) -> Result:
+    def result(self, underway: Underway[Task]) -> Result:
         """Wait for the oldest task; when its worker dies or hangs, the rescue does it.
 
         Raises:
             DataError: a worker died and no rescue is there.
         """
+        task, future = underway.task, underway.future
         patience_s = self._rescue.patience_s(task) if self._rescue else None
         # The oldest task is always in a worker's hands, so this is no time spent in a queue.
         if wait([future], patience_s).not_done:
             self.kill()
         try:
-            return future.result()
+            return cast(Result, underway.blocks.unpack(future.result(), underway.block))
         except BrokenProcessPool:
             if self._rescue:
                 return self._rescue(task)
@@ -119,10 +134,20 @@ class Pool(Generic[Task, Result]):
         """Wait for what is under way, and end the processes."""
         self._executor.shutdown(wait=True, cancel_futures=True)
 
-    def _start(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(
-            self._workers, mp_context=process_context(), initializer=start_worker
+    def _start(self) -> None:
+        """With new blocks: a worker that is about to be ended may still write into the old."""
+        self._blocks = Blocks(2 * self._workers + _HELD)
+        self._executor = ProcessPoolExecutor(
+            self._workers,
+            mp_context=process_context(),
+            initializer=_start_with,
+            initargs=(self._blocks,),
         )
+
+    def _submit(self, task: Task) -> Underway[Task]:
+        block = self._blocks.borrow()
+        future = self._executor.submit(_ship_result, self._function, task, block)
+        return Underway(task, future, self._blocks, block)
 
     def kill(self) -> None:
         """End the processes in the middle of what they do."""
@@ -133,7 +158,21 @@ class Pool(Generic[Task, Result]):
 
 def process_context() -> Any:
     """Return how processes are started: not by fork, which would copy the held locks of threads."""
-    return multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
+    if os.name != "posix":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    # Imported once, and not by every worker of every pool: half a second each.
+    context.set_forkserver_preload(["__main__", "index.decoded"])
+    return context
+
+
+def _start_with(blocks: Any) -> None:
+    start_worker()
+    attach(blocks)
+
+
+def _ship_result(function: Callable[[Task], Result], task: Task, block: int | None) -> Shipped:
+    return ship(function(task), block)
 
 
 def start_worker() -> None:

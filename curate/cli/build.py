@@ -110,10 +110,11 @@ def build_index(
     """
     from functools import partial
 
-    from curate.precision import settle_precision
+    from curate.precision import check_precision, settle_precision
     from distill.networks import load_embedder, register
     from distill.networks.card import resolve
     from index.build import build_index as build
+    from index.build import building
     from index.catalog import Catalog
     from index.choice import parse_size
     from index.engines import check_engine, make_engine
@@ -127,6 +128,7 @@ def build_index(
     catalog = Catalog(workspace)
     card = resolve(_as_source(embedder or known_embedder(catalog)))
     check_engine(engine)
+    check_precision(precision)
     # Elsewhere, the device is another machine's; here, the network only tells its key and view.
     network = load_embedder(card, device=pick_device(device) if engine == "local" else "cpu")
     settings = given.settings(catalog, network.key)
@@ -134,15 +136,15 @@ def build_index(
     if dry_run:
         with TemporaryDirectory(prefix="kdcurate-") as folder:
             todo = list_sources(catalog, sources, network.key, Path(folder), options)
-            plan = _plan(catalog, todo, network, settings)
+            plan = _plan(catalog, todo, network, options, settings)
         (print_json if json else print_pairs)(plan)
         return
-    settled, network = settle_precision(catalog, card, network, precision, sources, options)
-    works = make_engine(engine, partial(load_embedder, card, dtype=settled.dtype), device)
-    note(f"embedding with {network.key} in {_explained(settled)} into {workspace}")
-    register(catalog, network.key, card)
-    summary = asdict(
-        build(
+    with building(workspace):
+        settled, network = settle_precision(catalog, card, network, precision, sources, options)
+        works = make_engine(engine, partial(load_embedder, card, dtype=settled.dtype), device)
+        note(f"embedding with {network.key} in {_explained(settled)} into {workspace}")
+        register(catalog, network.key, card)
+        built = build(
             workspace,
             sources,
             network,
@@ -151,8 +153,9 @@ def build_index(
             progress=TerminalProgress(),
             settings=settings,
             engine=works,
+            lock_held=True,
         )
-    )
+    summary = asdict(built)
     if json:
         print_json(summary)
         return
@@ -245,11 +248,13 @@ def _as_source(card: str) -> Any:
 
 
 def _plan(
-    catalog: Catalog, todo: Listing, network: Embedder, settings: IndexSettings
+    catalog: Catalog,
+    todo: Listing,
+    network: Embedder,
+    options: SourceOptions,
+    settings: IndexSettings,
 ) -> dict[str, Any]:
     """Measure on the first images what the rest will take."""
-    from index.decoded import decode_partition
-    from index.decoding import Decoder
     from index.neighbours import choose_index
     from index.vectors import live_count
 
@@ -266,20 +271,23 @@ def _plan(
         "disk_mb": round(images * (network.dim * 6 + 400) / 1e6, 1),
         "ram_mb": round((images * network.dim * 4 + 64 * 512 * network.view.size**2 * 3) / 1e6, 1),
     }
-    first = next(iter(todo), None)
-    if first:
-        began = time.monotonic()
-        decoded = decode_partition(first, Decoder(network.view))
-        middle = time.monotonic()
-        if len(decoded.pixels):
-            network(decoded.pixels[:_PROBE_IMAGES])
-        ended = time.monotonic()
-        decode_rate = len(decoded.pixels) / max(middle - began, 1e-9)
-        embed_rate = min(len(decoded.pixels), _PROBE_IMAGES) / max(ended - middle, 1e-9)
-        slower = max(min(decode_rate, embed_rate), 1e-9)
-        plan |= {
-            "decode_images_per_s": round(decode_rate),
-            "embed_images_per_s": round(embed_rate),
-            "eta_s": round(images / slower, 1),
-        }
-    return plan
+    return plan | (_rates(todo, network, options) if images else {})
+
+
+def _rates(todo: Listing, network: Embedder, options: SourceOptions) -> dict[str, Any]:
+    """Measure how fast the first partition is decoded, in one other process, and embedded here."""
+    from index.decoding import Decoder
+    from index.probe import timed_decoding
+
+    decoded, seconds = timed_decoding(todo, Decoder(network.view, options.formats))
+    began = time.monotonic()
+    if probe := len(pixels := decoded.pixels[:_PROBE_IMAGES]):
+        network(pixels)
+    decode_rate = len(decoded.pixels) / max(seconds, 1e-9)
+    embed_rate = probe / max(time.monotonic() - began, 1e-9)
+    slower = max(min(decode_rate, embed_rate), 1e-9)
+    return {
+        "decode_images_per_s": round(decode_rate),
+        "embed_images_per_s": round(embed_rate),
+        "eta_s": round(todo.images / slower, 1),
+    }

@@ -156,7 +156,7 @@ class _Decode:
     def _decode(self, part: Partition) -> DecodedPartition:
         if not is_url(part.container):
             _must_see(Path(part.container))
-        return self._pool.result(part, self._pool.submit(part))
+        return self._pool.result(self._pool.submit(part))
 
 
 class _Embed:

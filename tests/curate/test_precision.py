@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,27 @@ def test_an_unknown_precision_is_refused_before_any_work(
                    "--precision", "half", *QUIET)  # fmt: skip
     assert (ran.code, "choose one of auto, float32, bfloat16" in ran.err) == (2, True)
     assert not (tmp_path / "ws").exists()
+
+
+def test_of_two_builds_at_once_only_one_settles_the_precision(
+    kdcurate: Kdcurate, crawl: Path, teacher: str, tmp_path: Path
+) -> None:
+    code = (
+        "import sys; from pathlib import Path; from index.build import building\n"
+        "with building(Path(sys.argv[1])): print('builds', flush=True); sys.stdin.read()\n"
+    )
+    build = ("build-index", crawl, "-w", tmp_path, "--embedder", teacher, *QUIET)
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"builds\n"
+        refused = kdcurate(*build, "--precision", "bfloat16")
+        assert (refused.code, "another build-index works in" in refused.err) == (1, True)
+        assert not Catalog(tmp_path).exists()
+        other.kill()
+    assert kdcurate(*build, "--precision", "float32").code == 0
+    assert query(tmp_path, KEPT) == [("float32", None, None)]
 
 
 def test_vectors_that_a_librarys_caller_made_are_float32(

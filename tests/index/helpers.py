@@ -178,6 +178,16 @@ def die_if_odd(task: int) -> int:
     return task
 
 
+def ramp(start: int) -> NDArray[np.int64]:
+    """As many numbers as are worth shared memory."""
+    return np.arange(start, start + 50_000)
+
+
+def ramps(start: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Two results in one."""
+    return ramp(start), ramp(start + 1)
+
+
 class Patient:
     """Rescues by negation; a task may take a second."""
 

@@ -12,6 +12,7 @@ import pytest
 
 from index import sources
 from index.build import Summary, build_index
+from index.catalog import Catalog
 from index.errors import DataError
 from index.sources.retries import Retries, TransientError, may_pass
 
@@ -81,6 +82,35 @@ def test_what_persists_is_tried_again_by_the_next_build(
     found, whole = content(tmp_path / "ws"), content(tmp_path / "whole")
     assert found.pop("ntotal") == whole.pop("ntotal") == 4
     assert found == whole
+
+
+@pytest.mark.parametrize("kind", ["folder/", "l.txt"])
+def test_an_image_that_cannot_be_read_again_for_the_moment_stays(
+    server: str, crawl: Path, tmp_path: Path, kind: str
+) -> None:
+    ws = tmp_path / "ws"
+    build_url(ws, f"{server}/{kind}")
+    (kept,) = rows(ws, "SELECT image_id FROM locations WHERE uri LIKE '%/1.png'")
+    with Catalog(ws).write() as connection:
+        connection.execute("INSERT INTO scores (image_id, model) VALUES (?, 'm')", list(kept))
+    (crawl / "folder" / "4.png").write_bytes(png(4))  # so that the slice is another
+    (crawl / "l.txt").write_text("".join(f"folder/{seed}.png\n" for seed in range(5)))
+    Overloaded.refusals["1.png"] = 1000
+    again = build_url(ws, f"{server}/{kind}")
+    assert (again.images, again.new, again.failed, again.transient) == (5, 1, 1, 1)
+    assert list(failures(ws)) == ["1.png"]
+    assert rows(ws, "SELECT image_id FROM locations WHERE uri LIKE '%/1.png'") == [kept]
+    assert rows(ws, "SELECT image_id FROM scores") == [kept]
+    assert len(rows(ws, "SELECT DISTINCT partition FROM locations")) == 1
+
+    Overloaded.refusals.clear()
+    mended = build_url(ws, f"{server}/{kind}")
+    assert (mended.images, mended.new, mended.failed) == (5, 0, 0)
+    assert rows(ws, "SELECT image_id FROM scores") == [kept]
+    build_url(tmp_path / "whole", f"{server}/{kind}")
+    found, whole = content(ws), content(tmp_path / "whole")
+    for same in ("images", "locations", "failures", "partitions", "vectors"):
+        assert found[same] == whole[same]
 
 
 @pytest.mark.parametrize("status", [403, 404, 410])
