@@ -31,8 +31,8 @@ PRINTED: dict[str, Printed] = {
         "0.81M",
         "29.23M",
         classes=100,
-        why="parameters are of 100 classes (of 10: 0.70M); 29.23M counts the global pooling as 1 per "
-        "channel, 29.25M as 1 per pixel and channel, as for the ResNets",
+        why="parameters are of 100 classes (of 10: 0.70M); 29.23M counts the global pooling as "
+        "1 per channel, 29.25M as 1 per pixel and channel, as for the ResNets",
     ),
     "cifar:shuffle_v1": Printed("0.86M", "168.59M"),
     "cifar:shuffle_v2": Printed("1.26M", "186.82M"),

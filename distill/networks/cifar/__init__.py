@@ -46,5 +46,5 @@ def build(name: str, num_classes: int, options: Mapping[str, Any]) -> nn.Module:
         TypeError, ValueError: an option that it does not take.
         KeyError: no such network.
     """
-    networks = {name: build for family in FAMILIES for name, build in family.items()}
-    return networks[name](num_classes, **options)
+    makers = {known: make for family in FAMILIES for known, make in family.items()}
+    return makers[name](num_classes, **options)

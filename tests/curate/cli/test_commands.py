@@ -169,7 +169,7 @@ def test_models_stand_beside_the_papers_figures(kdcurate: Kdcurate) -> None:
     ]
     shown = kdcurate("models", "--paper")
     line = next(line for line in shown.out.splitlines() if "shuffle_v1" in line)
-    assert line.split() == "cifar:shuffle_v1 862768 154573824 168594432 10 0.86M 168.59M".split()
+    assert line.split()[-5:] == ["154573824", "168594432", "10", "0.86M", "168.59M"]
     assert "6.89M are those of shortcuts without parameters" in " ".join(shown.err.split())
 
 
