@@ -79,15 +79,30 @@ def schema(workspace: Workspace = Path("workspace"), json: Json = False) -> None
             sys.stdout.write(f"    {row['column']:<20} {row['type']}{comment}\n")
 
 
-def models(json: Json = False) -> None:
-    """List the built-in networks: parameters with 10 classes, costs at 64x64 with 200 classes."""
-    from distill.networks.cost import table
+def models(
+    paper: Annotated[
+        bool,
+        typer.Option("--paper", help="Only the KD3 paper's networks, and why a figure differs."),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """List the built-in networks with their costs, beside the KD3 paper's figures.
 
-    rows = table()
+    As in the paper: parameters with 10 classes (column classes), costs at 64x64 with 200 classes.
+    """
+    from distill.networks.cost import paper_table, table
+
+    rows = paper_table() if paper else table()
     if json:
         print_json(rows)
-    else:
-        print_table(list(rows[0]), [list(row.values()) for row in rows])
+        return
+    columns = [name for name in rows[0] if name not in ("input", "flops_classes", "why")]
+    print_table(columns, [[row[name] for name in columns] for row in rows])
+    for row in rows:
+        if row.get("why"):
+            note(f"{row['name']}: {row['why']}")
+    if not paper:
+        note("where a figure differs from the paper's, `kdcurate models --paper` says why")
 
 
 def doctor(

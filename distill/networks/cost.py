@@ -8,13 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from distill.networks import cifar, zoo
+from distill.networks import cifar, paper, zoo
+from distill.networks.card import card_from_spec
 
-POOLS = (nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.MaxPool2d, nn.AdaptiveMaxPool2d)
 NORMS = (nn.BatchNorm2d, nn.BatchNorm1d)
 
-# The paper's table: parameters with 10 classes, FLOPs of an image of 64 pixels with 200.
-TABLE_CLASSES, TABLE_FLOPS_CLASSES, TABLE_SIZE = 10, 200, 64
+Row = dict[str, int | str | None]
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,9 @@ class Cost:
     """Number of parameters, and of operations for one image.
 
     ``macs`` are multiply-accumulates of convolutions and matrix products. ``flops`` are those
-    plus 4 per element of a BatchNorm and 1 per element that a pooling module reads.
+    plus 4 per element of a BatchNorm, 1 per element that a module for adaptive (global) average
+    pooling reads, and 1 per element that another module for average pooling puts out: so the KD3
+    paper's table counts.
     """
 
     params: int
@@ -34,13 +35,13 @@ def cost(module: nn.Module, input_size: int) -> Cost:
     """Count one forward pass, in eval mode, on an image of input_size x input_size pixels."""
     extra: list[int] = []
 
-    def count(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        extra.append(inputs[0].numel() * (4 if isinstance(layer, NORMS) else 1))
+    def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        extra.append(_beside_macs(layer, inputs[0], output))
 
     handles = [
-        layer.register_forward_pre_hook(count)
+        layer.register_forward_hook(count)
         for layer in module.modules()
-        if isinstance(layer, (*NORMS, *POOLS))
+        if isinstance(layer, (*NORMS, nn.AdaptiveAvgPool2d, nn.AvgPool2d))
     ]
     training = module.training
     image = next(module.parameters()).new_zeros(1, 3, input_size, input_size)
@@ -57,22 +58,54 @@ def cost(module: nn.Module, input_size: int) -> Cost:
     return Cost(params=params, macs=macs, flops=macs + sum(extra))
 
 
-def table() -> list[dict[str, int | str]]:
-    """Cost of every network of the zoo for small images, as the KD3 paper's table states it."""
-    return [_row(f"cifar:{name}") for name in cifar.PLANS]
+def _beside_macs(layer: nn.Module, read: Tensor, made: Tensor) -> int:
+    if isinstance(layer, NORMS):
+        return 4 * made.numel()
+    return read.numel() if isinstance(layer, nn.AdaptiveAvgPool2d) else made.numel()
 
 
-def _row(architecture: str) -> dict[str, int | str]:
-    # Nothing is computed on the meta device, so a table of large networks takes no time.
-    with torch.device("meta"):
-        built = zoo.build(architecture, TABLE_CLASSES)
-        counted = cost(zoo.build(architecture, TABLE_FLOPS_CLASSES), TABLE_SIZE)
+def table() -> list[Row]:
+    """Cost of every network of the zoo for small images, in the settings of the paper's table.
+
+    Where the table has the network, its figures stand beside, and ``differs`` names those that
+    are not the same when printed alike.
+    """
+    return [_row(f"cifar:{name}") for name in cifar.names()]
+
+
+def paper_table() -> list[Row]:
+    """Count the networks of the paper's table alone, and say why a figure differs."""
+    return [_row(spec) | {"why": printed.why} for spec, printed in paper.PRINTED.items()]
+
+
+def _row(spec: str) -> Row:
+    printed = paper.PRINTED.get(spec)
+    classes = printed.classes if printed else paper.CLASSES
+    params = _on_meta(spec, classes).params
+    counted = _on_meta(spec, paper.FLOPS_CLASSES)
     return {
-        "name": architecture,
-        "params": sum(parameter.numel() for parameter in built.parameters()),
+        "name": spec,
+        "params": params,
         "macs": counted.macs,
         "flops": counted.flops,
-        "input": TABLE_SIZE,
-        "classes": TABLE_CLASSES,
-        "flops_classes": TABLE_FLOPS_CLASSES,
+        "input": paper.SIZE,
+        "classes": classes,
+        "flops_classes": paper.FLOPS_CLASSES,
+        "paper_params": printed.params if printed else None,
+        "paper_flops": printed.flops if printed else None,
+        "differs": _differing(params, counted.flops, printed) if printed else None,
     }
+
+
+def _on_meta(spec: str, classes: int) -> Cost:
+    # Nothing is computed on the meta device, so a table of large networks takes no time.
+    card = card_from_spec(spec)
+    with torch.device("meta"):
+        return cost(zoo.build(card.architecture, classes, card.options), paper.SIZE)
+
+
+def _differing(params: int, flops: int, printed: paper.Printed) -> str:
+    pairs = {"params": (params, printed.params), "flops": (flops, printed.flops)}
+    return ", ".join(
+        name for name, (count, like) in pairs.items() if paper.as_printed(count, like) != like
+    )

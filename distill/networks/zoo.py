@@ -1,6 +1,7 @@
 """The architectures that can be named: PREFIX:NAME, or package.module:factory for one's own.
 
-Adding a family means writing its three functions and adding one line to ``FAMILIES``.
+Adding a network for small images means one file and one line in ``distill.networks.cifar``; adding
+a family means writing its three functions and adding one line to ``FAMILIES``.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ class Family:
 
 
 def _build_cifar(name: str, num_classes: int | None, options: Options) -> nn.Module:
-    return cifar.ResNet(cifar.PLANS[name], hub.required(num_classes), **options)
+    return cifar.build(name, hub.required(num_classes), options)
 
 
 FAMILIES: dict[str, Family] = {
-    "cifar": Family(lambda: list(cifar.PLANS), _build_cifar, lambda *_: InputSpec(size=32)),
+    "cifar": Family(cifar.names, _build_cifar, lambda *_: InputSpec(size=32)),
     "torchvision": Family(hub.torchvision_names, hub.build_torchvision, hub.torchvision_input),
     "timm": Family(hub.timm_names, hub.build_timm, hub.timm_input),
     "open_clip": Family(clip.names, clip.refuse_classifier, clip.default_input),

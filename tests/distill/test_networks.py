@@ -19,7 +19,7 @@ from distill.networks import (
     save_student,
 )
 from distill.networks.card import card_from_spec, write_card
-from distill.networks.cifar import PadShortcut
+from distill.networks.cifar.resnet import PadShortcut
 from index.errors import NetworkError
 
 from .helpers import TINY, Mlp, TinyNet, network, noise, tiny

@@ -174,6 +174,19 @@ def test_models_are_listed(kdcurate: Kdcurate) -> None:
     assert all({"name", "params", "macs", "flops", "input", "classes"} <= set(row) for row in rows)
     small = next(row for row in rows if row["name"] == "cifar:resnet8x4")
     assert small["params"] == 1_210_410
+    assert len({row["name"] for row in rows}) == len(rows)
+
+
+def test_models_stand_beside_the_papers_figures(kdcurate: Kdcurate) -> None:
+    rows = parsed(kdcurate("models", "--paper", "--json").out)
+    assert [row["name"] for row in rows if row["differs"]] == [
+        "cifar:mobilenet_v2",
+        "cifar:resnet110x2",
+    ]
+    shown = kdcurate("models", "--paper")
+    line = next(line for line in shown.out.splitlines() if "shuffle_v1" in line)
+    assert line.split()[-5:] == ["154573824", "168594432", "10", "0.86M", "168.59M"]
+    assert "6.89M are those of shortcuts without parameters" in " ".join(shown.err.split())
 
 
 def test_a_student_is_trained_in_rounds_and_evaluated(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from distill.networks.cifar.parts import conv1, conv3, initialise
 
 Shortcut = Literal["conv", "pad"]
 
@@ -54,13 +57,7 @@ def _shortcut(in_channels: int, out_channels: int, stride: int, kind: Shortcut) 
         return nn.Identity()
     if kind == "pad":
         return PadShortcut(out_channels - in_channels, stride)
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels)
-    )
-
-
-def _conv3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
+    return nn.Sequential(conv1(in_channels, out_channels, stride), nn.BatchNorm2d(out_channels))
 
 
 class BasicBlock(nn.Module):
@@ -70,9 +67,9 @@ class BasicBlock(nn.Module):
 
     def __init__(self, in_channels: int, width: int, stride: int, shortcut: Shortcut) -> None:
         super().__init__()
-        self.conv1 = _conv3(in_channels, width, stride)
+        self.conv1 = conv3(in_channels, width, stride)
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = _conv3(width, width)
+        self.conv2 = conv3(width, width)
         self.bn2 = nn.BatchNorm2d(width)
         self.downsample = _shortcut(in_channels, width, stride, shortcut)
 
@@ -90,11 +87,11 @@ class Bottleneck(nn.Module):
     def __init__(self, in_channels: int, width: int, stride: int, shortcut: Shortcut) -> None:
         super().__init__()
         out_channels = width * self.expansion
-        self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
+        self.conv1 = conv1(in_channels, width)
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = _conv3(width, width, stride)
+        self.conv2 = conv3(width, width, stride)
         self.bn2 = nn.BatchNorm2d(width)
-        self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
+        self.conv3 = conv1(width, out_channels)
         self.bn3 = nn.BatchNorm2d(out_channels)
         self.downsample = _shortcut(in_channels, out_channels, stride, shortcut)
 
@@ -113,7 +110,7 @@ class ResNet(nn.Module):
         if shortcut not in ("conv", "pad"):
             raise ValueError(f"shortcut is 'conv' or 'pad', not {shortcut!r}")
         block = Bottleneck if plan.bottleneck else BasicBlock
-        self.conv1 = _conv3(3, plan.stem)
+        self.conv1 = conv3(3, plan.stem)
         self.bn1 = nn.BatchNorm2d(plan.stem)
         self.stages: list[str] = []
         channels = plan.stem
@@ -127,7 +124,7 @@ class ResNet(nn.Module):
             self.add_module(self.stages[-1], stage)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(channels, num_classes)
-        self.apply(_initialise)
+        self.apply(initialise)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (B, 3, H, W) to logits (B, K)."""
@@ -138,6 +135,4 @@ class ResNet(nn.Module):
         return logits
 
 
-def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        nn.init.kaiming_normal_(module.weight)
+NETWORKS = {name: partial(ResNet, plan) for name, plan in PLANS.items()}
