@@ -219,9 +219,7 @@ def test_at_total_over_all_common_stages_against_numpy() -> None:
     attention = np.zeros(4)
     for t, s in (("stage2", "stage1"), ("stage3", "stage2")):
         maps = [
-            numpy(net.module.get_submodule("stem")(images))
-            if stage == "stem"
-            else numpy(stage_map(net, stage, images))
+            numpy(stage_map(net, stage, images))
             for net, stage in ((method.teacher, t), (method.student, s))
         ]
         q_t, q_s = ((one**2).sum(1).reshape(4, -1) for one in maps)

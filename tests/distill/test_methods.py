@@ -322,6 +322,17 @@ def test_a_shared_classifier_is_not_shared_again(name: str) -> None:
         find_method(name)(tiny(0), make(name).deployed(), {})
 
 
+def test_the_page_has_every_method_with_every_option() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "methods.md").read_text("utf-8")
+    options = page.partition("## Options")[2].partition("\n## ")[0].splitlines()
+    for name, method in METHODS.items():
+        assert page.count(f"\n| `{name}` | ") == 3
+        (row,) = [line for line in options if line.startswith(f"| `{name}`")]
+        for option, field in method.options_type.model_fields.items():
+            published = "" if name == "fitnet" and option == "stage" else f" {field.default:g}"
+            assert option == "without" or f"`{option}`{published}" in row
+
+
 def test_the_names_are_listed() -> None:
     assert set(method_names()[:9]) == METHODS.keys()
     assert all(method.name == name for name, method in METHODS.items())
