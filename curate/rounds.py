@@ -15,7 +15,7 @@ from curate.pool import Pool
 from curate.selection import SelectOptions, select
 from curate.strategies.kd3 import alpha_at
 from distill.networks import Network
-from distill.run import MakeReselect, RunOptions
+from distill.run import MakeReselect, RunOptions, refuse_rounds
 from distill.selection import Selection, read_selection
 from distill.trainer import RoundStart
 from index.catalog import Catalog, insert
@@ -97,8 +97,10 @@ def prepare_rounds(
     """Score what the teacher has not scored yet; return what `distill` makes its rounds with.
 
     Raises:
-        UsageError: no such manifest, or one whose strategy does not listen to a student.
+        UsageError: no such manifest, or one whose strategy does not listen to a student, or a
+            method that is told to train on one selection.
     """
+    refuse_rounds(options)  # not after hours of scoring
     parent = get_manifest(catalog, options.manifest)
     check_rounds(parent)
     score(catalog, teacher, options.train.device, workers=options.workers, progress=progress)

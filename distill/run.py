@@ -125,6 +125,7 @@ def make_method(options: RunOptions, teacher: Network) -> Method:
     Raises:
         NetworkError, MethodError, UsageError: student, method or options do not fit.
     """
+    refuse_rounds(options)
     student = load_network(
         options.student,
         num_classes=teacher.num_classes,
@@ -135,6 +136,21 @@ def make_method(options: RunOptions, teacher: Network) -> Method:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(step_seed(options.train.seed, -1))  # kd3 draws its projector
         return find_method(options.method)(teacher, student, options.method_options)
+
+
+def refuse_rounds(options: RunOptions) -> None:
+    """Refuse rounds for a method that is told to train on one selection.
+
+    Raises:
+        UsageError: `options` ask for both, or the method does not take its options.
+    """
+    method = find_method(options.method)
+    parsed = method.parse_options(options.method_options)
+    if options.train.rounds and method.selects_once(parsed):
+        raise UsageError(
+            f"--method {options.method} --without dynamic trains on one selection, and --rounds "
+            f"{options.train.rounds} re-selects: leave one of them out"
+        )
 
 
 def _trainer(

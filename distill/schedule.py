@@ -13,6 +13,11 @@ def step(progress: float) -> float:
     return 0.1 ** sum(progress >= mark / 240 for mark in (150, 180, 210))
 
 
+def two_step(progress: float) -> float:
+    """x0.1 at 40 % and at 80 % of the training (DFND, CVPR 2021)."""
+    return 0.1 ** sum(progress >= mark for mark in (0.4, 0.8))
+
+
 def cosine(progress: float) -> float:
     """Half a cosine from 1 to 0 (Loshchilov and Hutter, ICLR 2017)."""
     return 0.5 * (1.0 + math.cos(math.pi * progress))
@@ -25,4 +30,9 @@ def onecycle(progress: float) -> float:
     return cosine((progress - 0.3) / 0.7)
 
 
-SCHEDULES: dict[str, Schedule] = {"step": step, "cosine": cosine, "onecycle": onecycle}
+SCHEDULES: dict[str, Schedule] = {
+    "step": step,
+    "two-step": two_step,
+    "cosine": cosine,
+    "onecycle": onecycle,
+}

@@ -25,7 +25,7 @@ from torch import Tensor
 from distill.augment import AUGMENTATIONS
 from distill.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
 from distill.images import PoolImages
-from distill.methods import Method
+from distill.methods import Batch, Method
 from distill.metrics import MetricsLog
 from distill.networks import Network, map_batches, normalise
 from distill.options import TrainOptions, resolve_precision
@@ -103,10 +103,11 @@ class Trainer:
             devices=1,
             precision=resolve_precision(options.precision, options.device),
         )
+        method.prepare(len(images.ids))
         method.to(memory_format=torch.channels_last)
-        self._optimizer = _optimizer(method, options)
         self._method: Any
-        self._method, self._optimizer = self._fabric.setup(method, self._optimizer)
+        # The first takes the run's rate and schedule, the method's own does not.
+        self._method, *self._optimizers = self._fabric.setup(method, *_optimizers(method, options))
         self._method.mark_forward_method("loss")
 
     def fit(self) -> TrainResult:
@@ -166,16 +167,17 @@ class Trainer:
         seed = step_seed(self._options.seed, step)
         torch.manual_seed(seed)
         generator = torch.Generator().manual_seed(seed)
-        images, weights = self._batch(step, generator)
-        for group in self._optimizer.param_groups:
+        batch = self._batch(step, generator)
+        for group in self._optimizers[0].param_groups:
             group["lr"] = self._learning_rate(step)
         # Fabric's wrapper casts only what is called through it as `forward`, and on one device
         # a marked method is not.
         with self._fabric.autocast():
-            losses: dict[str, Tensor] = self._method.loss(images, weights, generator)
+            losses: dict[str, Tensor] = self._method.loss(batch)
         self._fabric.backward(losses["total"])
-        self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
+        for optimizer in self._optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         values = {name: value.item() for name, value in losses.items()}
         if not math.isfinite(values["total"]):
             kept = self.checkpoint_path if self.checkpoint_path.is_file() else "not yet written"
@@ -185,17 +187,23 @@ class Trainer:
             )
         return values
 
-    def _batch(self, step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _batch(self, step: int, generator: torch.Generator) -> Batch:
         ids = self._selection.ids
         size = min(self._batch_size, len(ids))
         start = self._round_starts(step)[1]
         turn, place = divmod(step - start, max(1, len(ids) // size))
         order = np.random.default_rng((self._options.seed, start, turn)).permutation(len(ids))
         chosen = order[place * size : (place + 1) * size]
-        pixels = torch.from_numpy(self._images.pixels[self._images.places(ids[chosen])])
-        images = normalise(pixels, self._method.student.card.input, self._fabric.device)
-        weights = torch.from_numpy(self._selection.weights[chosen]).to(self._fabric.device)
-        return AUGMENTATIONS[self._options.augment](images, generator), weights
+        device, places = self._fabric.device, self._images.places(ids[chosen])
+        pixels = torch.from_numpy(self._images.pixels[places])
+        images = normalise(pixels, self._method.student.card.input, device)
+        return Batch(
+            AUGMENTATIONS[self._options.augment](images, generator),
+            torch.from_numpy(self._selection.weights[chosen]).to(device),
+            torch.from_numpy(places).to(device),
+            epoch=1 + step // self._steps_an_epoch,
+            generator=generator,
+        )
 
     def _round_starts(self, step: int) -> tuple[int, int]:
         """Return the round that a step is in and that round's first step."""
@@ -237,7 +245,7 @@ class Trainer:
     def _checkpoint(self, step: int) -> None:
         state = {
             "method": self._method.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
             "step": step,
             "seconds": time.monotonic() - self._began,
             "metrics": self._metrics.unwritten,
@@ -251,7 +259,8 @@ class Trainer:
             self._metrics.rewind(0)
             return 0
         self._method.load_state_dict(state["method"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        for optimizer, stored in zip(self._optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(stored)
         step = int(state["step"])
         self._began -= state["seconds"]
         self._metrics.rewind(step, state["metrics"])
@@ -265,11 +274,14 @@ def step_seed(seed: int, step: int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def _optimizer(method: Method, options: TrainOptions) -> torch.optim.Optimizer:
-    defaults = method.defaults
-    return torch.optim.SGD(
-        [parameter for parameter in method.parameters() if parameter.requires_grad],
+def _optimizers(method: Method, options: TrainOptions) -> list[torch.optim.Optimizer]:
+    """SGD for what the method trains, and the method's own for what it keeps back."""
+    defaults, own = method.defaults, method.own_optimizer()
+    kept = {id(one) for group in own.param_groups for one in group["params"]} if own else set()
+    sgd = torch.optim.SGD(
+        [one for one in method.parameters() if one.requires_grad and id(one) not in kept],
         lr=options.lr or defaults.lr,
         momentum=defaults.momentum,
         weight_decay=defaults.weight_decay,
     )
+    return [sgd, own] if own else [sgd]

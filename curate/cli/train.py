@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from distill.run import RunOptions
     from index.catalog import Catalog
 
+METHOD_HELP = (
+    "kd, kd3, dfnd, simkd, fitnet, at, crd, dkd, dist, or a plugin; docs/methods.md says which."
+)
+WITHOUT_HELP = (
+    "Of kd3, to leave out: classifier_sharing, weighting, mix_distribution, or dynamic; repeatable."
+)
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
@@ -27,7 +34,7 @@ def distill(
     manifest: Annotated[str, typer.Option(help="Manifest to train on; with --rounds, its rules.")],
     teacher: Annotated[str, typer.Option(help="Card (.toml) or spec of the teacher.")],
     student: Annotated[str, typer.Option(help="Spec or card of the student, as cifar:resnet8.")],
-    method: Annotated[str, typer.Option(help="kd, kd3, or a plugin.")] = "kd3",
+    method: Annotated[str, typer.Option(help=METHOD_HELP)] = "kd3",
     epochs: Annotated[int, typer.Option(help="Passes over the manifest.")] = 240,
     max_steps: Annotated[int | None, typer.Option(help="Steps in all, instead of epochs.")] = None,
     rounds: Annotated[
@@ -36,7 +43,7 @@ def distill(
     batch_size: Annotated[int, typer.Option(help="Images a step.")] = 128,
     lr: Annotated[float | None, typer.Option(help="Peak; default: the method's.")] = None,
     schedule: Annotated[
-        str | None, typer.Option(help="step, cosine, onecycle; default: the method's.")
+        str | None, typer.Option(help="step, two-step, cosine, onecycle; default: the method's.")
     ] = None,
     augment: Annotated[
         str, typer.Option(help="crop, shift (crop that never mirrors), resized-crop, or none.")
@@ -44,6 +51,7 @@ def distill(
     option: Annotated[
         list[str] | None, typer.Option(help="Of the method: NAME=VALUE, as temperature=4.")
     ] = None,
+    without: Annotated[list[str] | None, typer.Option(help=WITHOUT_HELP, metavar="PART")] = None,
     evaluate_on: Annotated[
         str | None,
         typer.Option("--eval", help="Labelled Parquet or folder, for the last step's accuracy."),
@@ -92,7 +100,7 @@ def distill(
             rounds=rounds,
             checkpoint_every=checkpoint_every,
         ),
-        method_options=parse_options(option or []),
+        method_options=parse_options(option or [], without or []),
         name=run,
         evaluate_on=evaluate_on,
         cache_budget_gib=cache_budget,
@@ -139,8 +147,8 @@ def evaluate(
     (print_json if json else print_pairs)(asdict(found))
 
 
-def parse_options(pairs: list[str]) -> dict[str, Any]:
-    """Parse NAME=VALUE; the method checks names and types.
+def parse_options(pairs: list[str], without: list[str]) -> dict[str, Any]:
+    """Parse NAME=VALUE and the parts to leave out; the method checks names and types.
 
     Raises:
         UsageError: a pair without `=`.
@@ -153,7 +161,7 @@ def parse_options(pairs: list[str]) -> dict[str, Any]:
         if not equals:
             raise UsageError(f"--option {pair!r}: write NAME=VALUE, as temperature=4")
         options[name.strip()] = value.strip()
-    return options
+    return {**options, "without": sorted(set(without))} if without else options
 
 
 def _plan(catalog: Catalog, options: RunOptions, teacher: Network) -> dict[str, Any]:

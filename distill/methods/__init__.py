@@ -5,15 +5,32 @@ from __future__ import annotations
 import difflib
 from importlib.metadata import entry_points
 
-from distill.methods.base import Losses, Method, TrainDefaults
+from distill.methods.at import AT
+from distill.methods.base import Batch, Losses, Method, TrainDefaults
+from distill.methods.crd import CRD
+from distill.methods.dfnd import DFND
+from distill.methods.dist import DIST
+from distill.methods.dkd import DKD
+from distill.methods.fitnet import FitNet
 from distill.methods.kd import KD
 from distill.methods.kd3 import KD3
+from distill.methods.simkd import SimKD
 from index.errors import UsageError
 
-METHODS: dict[str, type[Method]] = {method.name: method for method in (KD, KD3)}
+METHODS: dict[str, type[Method]] = {
+    "kd": KD,
+    "kd3": KD3,
+    "dfnd": DFND,
+    "simkd": SimKD,
+    "fitnet": FitNet,
+    "at": AT,
+    "crd": CRD,
+    "dkd": DKD,
+    "dist": DIST,
+}
 ENTRY_POINTS = "kdcurate.methods"
 
-__all__ = ["METHODS", "Losses", "Method", "TrainDefaults", "find_method", "method_names"]
+__all__ = ["METHODS", "Batch", "Losses", "Method", "TrainDefaults", "find_method", "method_names"]
 
 
 def method_names() -> list[str]:

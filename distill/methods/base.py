@@ -18,16 +18,40 @@ Losses = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
+class Batch:
+    """What a loss is computed of: B images of the pool, at a moment of the training.
+
+    Args:
+        images: (B, 3, S, S), normalised by the input spec that both networks share.
+        weights: (B,), the weight of each image.
+        places: (B,) int64, the place of each image in the pool, for what is remembered of it;
+            None where there is no pool.
+        epoch: from 1.
+        generator: of what is random in the loss.
+    """
+
+    images: Tensor
+    weights: Tensor
+    places: Tensor | None = None
+    epoch: int = 1
+    generator: torch.Generator | None = None
+
+
+@dataclass(frozen=True)
 class TrainDefaults:
     """Optimiser (SGD) and schedule that a method was published with.
 
-    ``step`` multiplies the rate by 0.1 at 150/240, 180/240 and 210/240 of the training.
+    ``schedule`` is a name of ``distill.schedule``.
     """
 
     lr: float
     momentum: float
     weight_decay: float
-    schedule: Literal["step", "cosine", "onecycle"]
+    schedule: Literal["step", "two-step", "cosine", "onecycle"]
+
+
+# What the comparisons since CRD (Tian et al., ICLR 2020) train all methods with, for 240 epochs.
+COMPARED = TrainDefaults(lr=0.05, momentum=0.9, weight_decay=5e-4, schedule="step")
 
 
 class Options(BaseModel):
@@ -60,7 +84,7 @@ class Method(nn.Module, ABC):
         self, teacher: Network, student: Network, options: Mapping[str, Any] | None = None
     ) -> None:
         super().__init__()
-        self._parse_options(options or {})
+        self.options = self.parse_options(options or {})
         self._check_fit(teacher, student)
         self.student = student
         # A list hides the teacher from nn.Module, which registers every module it is given.
@@ -71,17 +95,48 @@ class Method(nn.Module, ABC):
         """The frozen teacher."""
         return self._hidden[0]
 
+    @classmethod
+    def parse_options(cls, options: Mapping[str, Any]) -> Options:
+        """Check options by name, type and value.
+
+        Raises:
+            UsageError: it names the first that is wrong, and those there are.
+        """
+        try:
+            return cls.options_type.model_validate(dict(options))
+        except ValidationError as error:
+            problem = error.errors()[0]
+            key = ".".join(str(part) for part in problem["loc"])
+            known = ", ".join(cls.options_type.model_fields) or "none"
+            raise UsageError(
+                f"method {cls.name}, option '{key}': {problem['msg']} (its options: {known})"
+            ) from error
+
+    @classmethod
+    def selects_once(cls, options: Options) -> bool:  # noqa: ARG003
+        """Whether these options forbid that rounds re-select while it trains."""
+        return False
+
+    def prepare(self, pool: int) -> None:  # noqa: B027
+        """Take note of the pool's number of images, once, before the training.
+
+        For a method that remembers something of each image: a buffer, so that checkpoints hold it.
+        """
+
+    def own_optimizer(self) -> torch.optim.Optimizer | None:
+        """Return the optimiser of those parameters that the run's SGD shall leave alone.
+
+        It steps after every batch at its own rate, whatever ``--lr`` and ``--schedule`` say, and
+        checkpoints hold its state. None, the default, leaves all to the run's.
+        """
+        return None
+
     @abstractmethod
-    def loss(
-        self, images: Tensor, weights: Tensor, generator: torch.Generator | None = None
-    ) -> Losses:
+    def loss(self, batch: Batch) -> Losses:
         """Compute the loss of a batch.
 
-        Args:
-            images: (B, 3, S, S), normalised by the input spec that both networks share.
-            weights: (B,), the weight of each image; the means over the batch are sums of
-                weight times loss over B, so that weights of 1 change nothing.
-            generator: of what is random in the loss.
+        The means over the batch are sums of weight times loss over B: weights of 1 change
+        nothing, and an image of weight 0 might as well not be there.
 
         Returns:
             Scalars: ``total``, to be minimised, and the terms that it is made of.
@@ -105,17 +160,6 @@ class Method(nn.Module, ABC):
         self.teacher._apply(fn, recurse)  # type: ignore[no-untyped-call]
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
-
-    def _parse_options(self, options: Mapping[str, Any]) -> None:
-        try:
-            self.options = self.options_type.model_validate(dict(options))
-        except ValidationError as error:
-            problem = error.errors()[0]
-            key = ".".join(str(part) for part in problem["loc"])
-            known = ", ".join(self.options_type.model_fields) or "none"
-            raise UsageError(
-                f"method {self.name}, option '{key}': {problem['msg']} (its options: {known})"
-            ) from error
 
     def _check_fit(self, teacher: Network, student: Network) -> None:
         if teacher.num_classes != student.num_classes:

@@ -9,7 +9,7 @@ from pydantic import Field, PositiveFloat
 from torch import Tensor
 from torch.nn import functional as F
 
-from distill.methods.base import Losses, Method, Options, TrainDefaults
+from distill.methods.base import Batch, Losses, Method, Options, TrainDefaults
 
 
 class KDOptions(Options):
@@ -29,15 +29,13 @@ class KD(Method):
     options_type: ClassVar[type[Options]] = KDOptions
     options: KDOptions
 
-    def loss(
-        self, images: Tensor, weights: Tensor, generator: torch.Generator | None = None
-    ) -> Losses:
+    def loss(self, batch: Batch) -> Losses:
         """Compute ``total`` and its terms ``kl`` and ``hard``; see ``Method.loss``."""
         with torch.no_grad():
-            wanted = self.teacher(images)
-        logits = self.student(images)
-        kl = (weights * soft_divergence(wanted, logits, self.options.temperature)).mean()
-        hard = (weights * F.cross_entropy(logits, wanted.argmax(1), reduction="none")).mean()
+            wanted = self.teacher(batch.images)
+        logits = self.student(batch.images)
+        kl = (batch.weights * soft_divergence(wanted, logits, self.options.temperature)).mean()
+        hard = (batch.weights * hard_loss(wanted, logits)).mean()
         share = self.options.hard
         return {"total": (1 - share) * kl + share * hard, "kl": kl, "hard": hard}
 
@@ -51,3 +49,8 @@ def soft_divergence(teacher: Tensor, student: Tensor, temperature: float) -> Ten
     found = F.log_softmax(student.float() / temperature, dim=1)
     divergence = F.kl_div(found, wanted, reduction="none", log_target=True).sum(1)
     return divergence * temperature**2
+
+
+def hard_loss(teacher: Tensor, student: Tensor) -> Tensor:
+    """CE(z_s, argmax z_t) of logits (B, K), the teacher's class as label: (B,)."""
+    return F.cross_entropy(student.float(), teacher.argmax(1), reduction="none")

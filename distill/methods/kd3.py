@@ -2,30 +2,45 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distill.methods.base import Losses, Method, Options, TrainDefaults
+from distill.methods.base import COMPARED, Batch, Losses, Method, Options, TrainDefaults
 from distill.methods.contrast import nt_xent
+from distill.methods.kd import soft_divergence
 from distill.methods.mixdistribution import mix_distribution
-from distill.networks.card import Head
+from distill.methods.sharing import feature_gap, map_shape, share_classifier, shared_net
 from distill.networks.network import Network
-from distill.networks.shared import SharedClassifierNet
-from index.errors import MethodError
+from distill.networks.shared import projector
+
+Part = Literal["classifier_sharing", "weighting", "mix_distribution", "dynamic"]
+# Of the divergence that takes the place of the shared classifier; kd's default.
+TEMPERATURE = 4.0
 
 
 class KD3Options(Options):
-    """Weight of the contrast (0 leaves it out), its temperature and its vectors' length."""
+    """Weight of the contrast (0 leaves it out), its temperature and its vectors' length.
+
+    ``without`` names the parts that are left out, for ablations; see ``KD3``.
+    """
 
     contrast: NonNegativeFloat = 0.001
     temperature: PositiveFloat = 0.3
     embedding: PositiveInt = 128
+    without: tuple[Part, ...] = ()
+
+
+class Passed(NamedTuple):
+    """A student's own map (B, C_s, H, W), its projection (B, C_t, H, W), and logits (B, K)."""
+
+    own: Tensor
+    projected: Tensor
+    logits: Tensor
 
 
 class KD3(Method):
@@ -35,12 +50,16 @@ class KD3(Method):
     L_con = NT-Xent between E h_s(x) and E h_s(MixDistribution(x)), h_s the student's own pooled
     features. No cross-entropy and no divergence of logits. Which images to train on is chosen
     elsewhere. The given student is copied.
+
+    Left out by ``without``: ``weighting``, w_i = 1; ``mix_distribution``, no L_con; ``dynamic``,
+    no rounds; ``classifier_sharing``, the student keeps a classifier of its own. L_feat then
+    trains its body through phi, which is not deployed, and since nothing else would reach the
+    classifier, T^2 KL of ``kd`` at T = 4 is added to L. The paper does not say what its ablation
+    trained the classifier with: this is inferred.
     """
 
     name: ClassVar[str] = "kd3"
-    defaults: ClassVar[TrainDefaults] = TrainDefaults(
-        lr=0.05, momentum=0.9, weight_decay=5e-4, schedule="step"
-    )
+    defaults: ClassVar[TrainDefaults] = COMPARED
     options_type: ClassVar[type[Options]] = KD3Options
     options: KD3Options
 
@@ -48,83 +67,79 @@ class KD3(Method):
         self, teacher: Network, student: Network, options: Mapping[str, Any] | None = None
     ) -> None:
         self._check_fit(teacher, student)
-        super().__init__(teacher, share_classifier(teacher, student), options)
-        assert self.student.card.head is not None
-        self.embed = nn.Linear(self.student.card.head.in_channels, self.options.embedding)
+        without = self._known(options).without
+        shares = "classifier_sharing" not in without
+        super().__init__(
+            teacher, share_classifier(self.name, teacher, student) if shares else student, options
+        )
+        channels, _ = map_shape(self.name, student, "student")
+        wanted, self._size = map_shape(self.name, teacher, "teacher")
+        self.projector = None if shares else projector(channels, wanted)
+        contrasts = self.options.contrast > 0 and "mix_distribution" not in without
+        self.embed = nn.Linear(channels, self.options.embedding) if contrasts else None
 
-    @property
-    def _net(self) -> SharedClassifierNet:
-        assert isinstance(self.student.module, SharedClassifierNet)
-        return self.student.module
+    @classmethod
+    def selects_once(cls, options: Options) -> bool:
+        """Whether ``dynamic`` is left out."""
+        assert isinstance(options, KD3Options)
+        return "dynamic" in options.without
 
-    def loss(
-        self, images: Tensor, weights: Tensor, generator: torch.Generator | None = None
-    ) -> Losses:
-        """Compute ``total`` and its terms ``feature`` and ``contrast``; see ``Method.loss``."""
+    def loss(self, batch: Batch) -> Losses:
+        """Compute ``total`` and its terms: ``feature``, ``contrast``, and without classifier
+        sharing ``kl``; see ``Method.loss``.
+        """
         with torch.no_grad():
-            wanted = self.teacher.outputs(images)
-        own_map = self._net.body_map(images)
-        projected = self._net.projector(own_map)
-        logits = self._net.classify(projected)
+            wanted = self.teacher.outputs(batch.images)
         assert wanted.features is not None
-        gaps = feature_gap(projected, wanted.features) * gap_weight(logits, wanted.logits)
-        feature = (weights * gaps).mean()
-        contrast = (weights * self._contrast(own_map, images, generator)).mean()
+        found = self._pass(batch.images)
+        gaps = feature_gap(found.projected, wanted.features)
+        if "weighting" not in self.options.without:
+            gaps = gaps * gap_weight(found.logits, wanted.logits)
+        feature = (batch.weights * gaps).mean()
+        contrast = (batch.weights * self._contrast(found.own, batch)).mean()
+        losses = {"feature": feature, "contrast": contrast}
         total = feature + self.options.contrast * contrast
-        return {"total": total, "feature": feature, "contrast": contrast}
+        if self.projector is not None:
+            divergence = soft_divergence(wanted.logits, found.logits, TEMPERATURE)
+            losses["kl"] = (batch.weights * divergence).mean()
+            total = total + losses["kl"]
+        return {"total": total, **losses}
 
-    def _contrast(
-        self, own_map: Tensor, images: Tensor, generator: torch.Generator | None
-    ) -> Tensor:
-        if self.options.contrast == 0:
-            return images.new_zeros(len(images))
-        mixed_map = self._net.body_map(mix_distribution(images, generator))
+    def _pass(self, images: Tensor) -> Passed:
+        if self.projector is None:
+            net = shared_net(self.student)
+            own = net.body_map(images)
+            projected = net.projector(own)
+            return Passed(own, projected, net.classify(projected))
+        outputs = self.student.outputs(images)
+        own = self._fitted(outputs.features)
+        return Passed(own, self.projector(own), outputs.logits)
+
+    def _own_map(self, images: Tensor) -> Tensor:
+        if self.projector is None:
+            return shared_net(self.student).body_map(images)
+        return self._fitted(self.student.outputs(images).features)
+
+    def _fitted(self, found: Tensor | None) -> Tensor:
+        """Pool a map that is larger than the teacher's to its size, as a shared one is."""
+        assert found is not None
+        return F.adaptive_avg_pool2d(found, self._size) if found.shape[-1] > self._size else found
+
+    def _contrast(self, own_map: Tensor, batch: Batch) -> Tensor:
+        if self.embed is None:
+            return batch.weights.new_zeros(len(batch.images))
+        mixed_map = self._own_map(mix_distribution(batch.images, batch.generator))
         own, mixed = self.embed(own_map.mean((2, 3))), self.embed(mixed_map.mean((2, 3)))
-        return nt_xent(own, mixed, self.options.temperature)
+        return nt_xent(own, mixed, self.options.temperature, batch.weights > 0)
 
-
-def feature_gap(student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean square difference of feature maps (B, C, H, W), one value an image: (B,).
-
-    A larger teacher's map is pooled to the student's size (KD3 paper).
-    """
-    height, width = student.shape[-2:]
-    pooled = F.adaptive_avg_pool2d(teacher, (height, width))
-    return (student.float() - pooled.float()).square().mean((1, 2, 3))
+    @classmethod
+    def _known(cls, options: Mapping[str, Any] | None) -> KD3Options:
+        parsed = cls.parse_options(options or {})
+        assert isinstance(parsed, KD3Options)
+        return parsed
 
 
 def gap_weight(student: Tensor, teacher: Tensor) -> Tensor:
     """w = sigmoid(||z_s - z_t||_2) of logits (B, K), detached: (B,), from 0.5 to 1."""
     distance: Tensor = torch.linalg.vector_norm((student - teacher).detach(), dim=1)
     return distance.sigmoid()
-
-
-def share_classifier(teacher: Network, student: Network) -> Network:
-    """Copy a student, its classifier replaced by a projector and the teacher's, frozen.
-
-    Raises:
-        MethodError: one of the two has no pooled feature map, or the student ends in a shared
-            classifier already.
-    """
-    if student.card.head is not None:
-        raise MethodError(
-            f"method kd3: the student {student.key} ends in a shared classifier already: start "
-            "from its architecture instead"
-        )
-    in_channels, _ = _map_shape(student, "student")
-    out_channels, size = _map_shape(teacher, "teacher")
-    head = Head(in_channels=in_channels, out_channels=out_channels, size=size)
-    module = SharedClassifierNet(copy.deepcopy(student.module), student.taps, head)
-    module.classifier.load_state_dict(teacher.classifier.state_dict())
-    module.classifier.requires_grad_(False)
-    return Network(module, student.card.model_copy(update={"head": head, "weights": None}))
-
-
-def _map_shape(network: Network, role: str) -> tuple[int, int]:
-    """Channels and side of a network's feature map."""
-    if network.feature_channels is None or network.feature_size is None:
-        raise MethodError(
-            f"method kd3 needs a pooled feature map, and the {role} {network.card.architecture} "
-            "has none: use method kd"
-        )
-    return network.feature_channels, network.feature_size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -28,10 +29,14 @@ class Taps:
 
 @dataclass
 class Call:
-    """First input and the output of a module's latest call; None before it is called."""
+    """First input and the output of a module's latest call; None before it is called.
+
+    ``finished`` counts the calls that ended up to then, among the modules that are watched.
+    """
 
     input: Tensor | None = None
     output: Tensor | None = None
+    finished: int = 0
 
 
 @contextmanager
@@ -41,7 +46,8 @@ def watch(module: nn.Module, paths: Iterable[str]) -> Iterator[dict[str, Call]]:
     Only the calls of this thread: others may use the same module meanwhile.
     """
     calls = {path: Call() for path in paths}
-    handles = [_record(module.get_submodule(path), call) for path, call in calls.items()]
+    count = itertools.count(1)
+    handles = [_record(module.get_submodule(path), call, count) for path, call in calls.items()]
     try:
         yield calls
     finally:
@@ -55,7 +61,7 @@ def find_taps(module: nn.Module, size: int) -> Taps:
     Raises:
         NetworkError: it does not run at this size, or no linear layer puts out its logits.
     """
-    logits, calls = _trace(module, size)
+    logits, calls = trace(module, size)
     for path, layer in module.named_modules():
         call = calls.get(path)
         if isinstance(layer, nn.Linear) and call and _same(call.output, logits):
@@ -64,19 +70,12 @@ def find_taps(module: nn.Module, size: int) -> Taps:
     raise NetworkError("its logits do not come from a final linear layer: use another network")
 
 
-def _record(module: nn.Module, call: Call) -> torch.utils.hooks.RemovableHandle:
-    owner = threading.get_ident()
+def trace(module: nn.Module, size: int) -> tuple[Tensor, dict[str, Call]]:
+    """Run a classifier once, in eval mode, on noise of `size` pixels; return logits and all calls.
 
-    def hook(_: nn.Module, inputs: tuple[object, ...], output: object) -> None:
-        if threading.get_ident() != owner:
-            return
-        call.input = inputs[0] if inputs and isinstance(inputs[0], Tensor) else None
-        call.output = output if isinstance(output, Tensor) else None
-
-    return module.register_forward_hook(hook)
-
-
-def _trace(module: nn.Module, size: int) -> tuple[Tensor, dict[str, Call]]:
+    Raises:
+        NetworkError: it does not run at this size, or does not put out logits.
+    """
     device = next(module.parameters()).device
     noise = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0)).to(device)
     modes = {part: part.training for part in module.modules()}
@@ -93,6 +92,21 @@ def _trace(module: nn.Module, size: int) -> tuple[Tensor, dict[str, Call]]:
     if not isinstance(logits, Tensor) or logits.ndim != 2:
         raise NetworkError("does not put out logits (B, K): it is no image classifier")
     return logits, calls
+
+
+def _record(
+    module: nn.Module, call: Call, count: Iterator[int]
+) -> torch.utils.hooks.RemovableHandle:
+    owner = threading.get_ident()
+
+    def hook(_: nn.Module, inputs: tuple[object, ...], output: object) -> None:
+        if threading.get_ident() != owner:
+            return
+        call.input = inputs[0] if inputs and isinstance(inputs[0], Tensor) else None
+        call.output = output if isinstance(output, Tensor) else None
+        call.finished = next(count)
+
+    return module.register_forward_hook(hook)
 
 
 def _pooled_into(penultimate: Tensor, calls: dict[str, Call]) -> str | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from curate.pool import Pool
 from curate.rounds import Rounds, check_rounds, prepare_rounds
 from curate.selection import SelectOptions, select
 from curate.strategies.kd3 import alpha_at
-from distill.networks import load_network
+from distill.networks import Network, load_network
 from distill.options import TrainOptions
 from distill.run import RunOptions, distill
 from distill.trainer import RoundStart
@@ -194,6 +195,17 @@ def test_a_resumed_run_reads_what_it_had_selected_and_selects_the_rest(
 def test_rounds_need_a_strategy_that_listens_to_the_student(pool: Pool) -> None:
     with pytest.raises(UsageError, match="selected with msp: select one with --strategy kd3"):
         check_rounds(select(pool, "msp", SelectOptions("msp", budget=5)))
+
+
+def test_rounds_are_refused_before_anything_is_scored_where_a_method_selects_once(
+    pool: Pool, parent: Manifest
+) -> None:
+    parts = {"without": ["dynamic"]}
+    train = TrainOptions(rounds=2)
+    options = RunOptions(parent.name, "teacher", "cifar:resnet8", "kd3", train, parts)
+    teacher = cast(Network, None)
+    with pytest.raises(UsageError, match="--without dynamic .* --rounds 2 re-selects"):
+        prepare_rounds(pool.catalog, options, teacher, Silent())
 
 
 class Stopping(Silent):

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from distill.methods import Batch
 from distill.networks import Card, InputSpec, Network
 
 TINY = InputSpec(size=8)
@@ -56,6 +57,17 @@ def tiny(seed: int = 0, *, channels: int = 4, stride: int = 2, num_classes: int 
         module.bn.running_mean.normal_()  # type: ignore[union-attr]
         module.bn.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
     return network(module, [f"class {k}" for k in range(num_classes)])
+
+
+def batch(images: Tensor, weights: Tensor | None = None, seed: int = 0) -> Batch:
+    """Images as the first of a pool, at a late epoch."""
+    return Batch(
+        images,
+        torch.ones(len(images)) if weights is None else weights,
+        torch.arange(len(images)),
+        epoch=240,
+        generator=torch.Generator().manual_seed(seed),
+    )
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:

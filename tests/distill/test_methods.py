@@ -14,13 +14,14 @@ from torch import Tensor
 from distill.methods import METHODS, Method, find_method, method_names
 from distill.methods.contrast import nt_xent
 from distill.methods.kd import KD, soft_divergence
-from distill.methods.kd3 import KD3, feature_gap, gap_weight
+from distill.methods.kd3 import KD3, gap_weight
 from distill.methods.mixdistribution import mix_distribution, mix_with
+from distill.methods.sharing import feature_gap, shared_net
 from distill.networks import InputSpec, load_network, save_student
 from distill.networks.cost import cost
 from index.errors import MethodError, UsageError
 
-from .helpers import Mlp, network, noise, tiny
+from .helpers import Mlp, batch, network, noise, tiny
 
 Array = npt.NDArray[np.float64]
 
@@ -119,13 +120,15 @@ def test_feature_gap_and_its_weight_against_numpy() -> None:
 
 
 def make(name: str, options: dict[str, Any] | None = None, **student: int) -> Method:
-    return find_method(name)(tiny(0), tiny(1, **student), options or {})
+    method = find_method(name)(tiny(0), tiny(1, **student), options or {})
+    method.prepare(12)
+    return method
 
 
 def test_kd_total_against_numpy() -> None:
     method = make("kd", {"temperature": 2.0, "hard": 0.25})
     images, weights = noise(4, 3, 8, 8), torch.tensor([1.0, 2.0, 0.0, 1.0])
-    found = method.loss(images, weights)
+    found = method.loss(batch(images, weights))
     z_t, z_s = numpy(method.teacher(images)), numpy(method.student_logits(images))
     p, q = softmax(z_t / 2), softmax(z_s / 2)
     kl = (weights.numpy() * 4 * (p * np.log(p / q)).sum(1)).mean()
@@ -140,7 +143,7 @@ def test_kd_total_against_numpy() -> None:
 def test_kd3_feature_loss_against_numpy(student: dict[str, int]) -> None:
     method = make("kd3", **student).eval()
     images, weights = noise(4, 3, 8, 8), torch.tensor([1.0, 0.5, 0.0, 2.0])
-    found = method.loss(images, weights, generator())
+    found = method.loss(batch(images, weights))
     own, wanted = method.student.outputs(images), method.teacher.outputs(images)
     assert own.features is not None and wanted.features is not None
     projected, target = numpy(own.features), numpy(wanted.features)
@@ -156,11 +159,11 @@ def test_kd3_feature_loss_against_numpy(student: dict[str, int]) -> None:
 
 def test_kd3_contrasts_the_students_own_pooled_features() -> None:
     method = make("kd3", channels=6).eval()
-    assert isinstance(method, KD3)
+    assert isinstance(method, KD3) and method.embed is not None
     images = noise(4, 3, 8, 8)
-    found = method.loss(images, torch.ones(4), generator(3))["contrast"]
+    found = method.loss(batch(images, seed=3))["contrast"]
     vectors = [
-        method.embed(method._net.body_map(view).mean((2, 3)))
+        method.embed(shared_net(method.student).body_map(view).mean((2, 3)))
         for view in (images, mix_distribution(images, generator(3)))
     ]
     assert found.item() == pytest.approx(nt_xent(*vectors, temperature=0.3).mean().item())
@@ -168,7 +171,7 @@ def test_kd3_contrasts_the_students_own_pooled_features() -> None:
 
 
 def test_kd3_without_contrast_is_the_feature_loss() -> None:
-    found = make("kd3", {"contrast": 0}).loss(noise(2, 3, 8, 8), torch.ones(2))
+    found = make("kd3", {"contrast": 0}).loss(batch(noise(2, 3, 8, 8)))
     assert found["contrast"].item() == 0
     assert torch.equal(found["total"], found["feature"])
 
@@ -185,7 +188,7 @@ def test_kd3_logits_come_from_the_teachers_classifier() -> None:
 def test_gradients_reach_the_student_and_not_the_teacher(name: str) -> None:
     method = make(name).train()
     frozen = {key: value.clone() for key, value in method.teacher.state_dict().items()}
-    method.loss(noise(4, 3, 8, 8), torch.ones(4), generator())["total"].backward()
+    method.loss(batch(noise(4, 3, 8, 8)))["total"].backward()
     trained = [parameter for parameter in method.parameters() if parameter.requires_grad]
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in trained if p.ndim > 1)
     assert all(p.grad is None and not p.requires_grad for p in method.teacher.parameters())
@@ -194,7 +197,7 @@ def test_gradients_reach_the_student_and_not_the_teacher(name: str) -> None:
         assert torch.equal(value, frozen[key])
     stuck = {key for key, p in method.named_parameters() if not p.requires_grad}
     classifier = {f"student.module.classifier.{part}" for part in ("weight", "bias")}
-    assert stuck == (classifier if name == "kd3" else set())
+    assert stuck == (classifier if name in ("kd3", "simkd") else set())
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -208,11 +211,27 @@ def test_the_state_holds_no_teacher_but_moving_takes_it_along(name: str) -> None
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_weight_of_zero_silences_an_image(name: str) -> None:
-    method = make(name, {"contrast": 0} if name == "kd3" else {}).eval()
-    images, weights = noise(3, 3, 8, 8), torch.tensor([1.0, 0.0, 1.0])
-    first = method.loss(images, weights, generator())["total"]
-    images[1] *= 5
-    assert method.loss(images, weights, generator())["total"].item() == pytest.approx(first.item())
+    """In eval mode, for BatchNorm's statistics are of all images that are shown."""
+    method = make(name).eval()
+    images, weights = noise(4, 3, 8, 8).requires_grad_(), torch.tensor([1.0, 0.0, 1.0, 2.0])
+    first = method.loss(batch(images, weights))["total"]
+    (gradient,) = torch.autograd.grad(first, images)
+    assert [bool(one.any()) for one in gradient] == [True, False, True, True]
+    other = images.detach().clone()
+    other[1] = other[1].flip(0) * 5
+    if name == "kd3":  # whose draws may mix that image's moments into another's view
+        method.options = method.options.model_copy(update={"contrast": 0.0})
+        first = method.loss(batch(images, weights))["total"]
+    assert method.loss(batch(other, weights))["total"].item() == pytest.approx(first.item())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_twice_the_weight_is_twice_the_loss(name: str) -> None:
+    once, twice = (make(name).eval() for _ in range(2))
+    twice.load_state_dict(once.state_dict())
+    images, weights = noise(4, 3, 8, 8), torch.tensor([1.0, 0.5, 0.25, 2.0])
+    found = twice.loss(batch(images, 2 * weights))["total"].item()
+    assert found == pytest.approx(2 * once.loss(batch(images, weights))["total"].item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -224,11 +243,12 @@ def test_a_few_steps_lower_the_loss_and_the_student_survives_a_round_trip(
         "cifar:resnet8", num_classes=10, input=teacher.card.input, allow_random=True
     )
     method = find_method(name)(teacher, student, {}).train()
+    method.prepare(8)
     trained = [parameter for parameter in method.parameters() if parameter.requires_grad]
     optimiser = torch.optim.SGD(trained, lr=0.05, momentum=0.9)
     images, losses = noise(8, 3, 32, 32), []
     for step in range(6):
-        total = method.loss(images, torch.ones(8), generator(step))["total"]
+        total = method.loss(batch(images, seed=step))["total"]
         optimiser.zero_grad()
         total.backward()
         optimiser.step()
@@ -280,15 +300,39 @@ def test_networks_that_do_not_fit_are_refused(name: str) -> None:
         method(tiny(0), student, {})
 
 
-def test_kd3_needs_feature_maps_and_a_plain_student() -> None:
-    with pytest.raises(MethodError, match="the student tests:net has none: use method kd"):
-        KD3(tiny(0), network(Mlp(3)), {})
-    with pytest.raises(MethodError, match="the teacher tests:net has none"):
-        KD3(network(Mlp(3)), tiny(0), {})
+@pytest.mark.parametrize("name", ["kd3", "simkd", "fitnet", "at"])
+def test_methods_of_maps_say_which_network_has_none(name: str) -> None:
+    method = find_method(name)
+    with pytest.raises(MethodError, match=f"{name}.*the student tests:net has none: use .* kd"):
+        method(tiny(0), network(Mlp(3)), {})
+    with pytest.raises(MethodError, match=f"{name}.*the teacher tests:net has none"):
+        method(network(Mlp(3)), tiny(0), {})
+
+
+@pytest.mark.parametrize("name", ["kd", "dfnd", "crd", "dkd", "dist"])
+def test_methods_of_vectors_take_any_network(name: str) -> None:
+    method = find_method(name)(network(Mlp(3)), tiny(0), {})
+    method.prepare(2)
+    assert method.loss(batch(noise(2, 3, 8, 8)))["total"] > 0
+
+
+@pytest.mark.parametrize("name", ["kd3", "simkd"])
+def test_a_shared_classifier_is_not_shared_again(name: str) -> None:
     with pytest.raises(MethodError, match="shared classifier already"):
-        KD3(tiny(0), make("kd3").deployed(), {})
-    assert KD(network(Mlp(3)), tiny(0), {}).loss(noise(2, 3, 8, 8), torch.ones(2))["total"] > 0
+        find_method(name)(tiny(0), make(name).deployed(), {})
+
+
+def test_the_page_has_every_method_with_every_option() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "methods.md").read_text("utf-8")
+    options = page.partition("## Options")[2].partition("\n## ")[0].splitlines()
+    for name, method in METHODS.items():
+        assert page.count(f"\n| `{name}` | ") == 3
+        (row,) = [line for line in options if line.startswith(f"| `{name}`")]
+        for option, field in method.options_type.model_fields.items():
+            published = "" if name == "fitnet" and option == "stage" else f" {field.default:g}"
+            assert option == "without" or f"`{option}`{published}" in row
 
 
 def test_the_names_are_listed() -> None:
-    assert method_names()[:2] == ["kd", "kd3"]
+    assert set(method_names()[:9]) == METHODS.keys()
+    assert all(method.name == name for name, method in METHODS.items())

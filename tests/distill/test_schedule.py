@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from distill.schedule import SCHEDULES, cosine, onecycle, step
+from distill.schedule import SCHEDULES, cosine, onecycle, step, two_step
 
 
 @pytest.mark.parametrize(
@@ -14,6 +14,11 @@ from distill.schedule import SCHEDULES, cosine, onecycle, step
 )
 def test_step_falls_at_150_180_and_210_of_240_epochs(epoch: int, share: float) -> None:
     assert step(epoch / 240) == pytest.approx(share)
+
+
+def test_two_step_falls_at_four_and_at_eight_tenths() -> None:
+    found = [two_step(progress) for progress in (0, 0.399, 0.4, 0.799, 0.8)]
+    assert found == pytest.approx([1, 1, 0.1, 0.1, 0.01])
 
 
 def test_cosine_by_hand() -> None:

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from distill.images import PoolImages
-from distill.methods import Method, find_method
-from distill.methods.base import Losses
+from distill.methods import METHODS, Method, find_method
+from distill.methods.base import Batch, Losses
+from distill.methods.dfnd import DFND
 from distill.methods.kd import KD
 from distill.metrics import read_metrics
 from distill.networks import Network
@@ -52,14 +53,17 @@ class Watched(KD):
         super().__init__(teacher, student)
         self.seen: list[list[int]] = []
         self.weights: list[list[float]] = []
+        self.places: list[list[int]] = []
+        self.epochs: list[int] = []
 
-    def loss(
-        self, images: Tensor, weights: Tensor, generator: torch.Generator | None = None
-    ) -> Losses:
-        grey = (images[:, 0, 0, 0].float() * TINY.std[0] + TINY.mean[0]) * 255
+    def loss(self, batch: Batch) -> Losses:
+        grey = (batch.images[:, 0, 0, 0].float() * TINY.std[0] + TINY.mean[0]) * 255
         self.seen.append([round(level) for level in grey.tolist()])
-        self.weights.append(weights.tolist())
-        return super().loss(images, weights, generator)
+        self.weights.append(batch.weights.tolist())
+        self.epochs.append(batch.epoch)
+        assert batch.places is not None
+        self.places.append(batch.places.tolist())
+        return super().loss(batch)
 
 
 class Stopped(Exception):
@@ -185,6 +189,45 @@ def test_a_resumed_run_is_the_undisturbed_one(
     assert (folder / "metrics.jsonl").read_bytes() == log
 
 
+@pytest.mark.parametrize("method", sorted(METHODS.keys() - {"kd", "kd3"}))
+def test_what_a_method_learns_and_remembers_is_resumed(tmp_path: Path, method: str) -> None:
+    """Its own optimiser's moments, the memory of images, a projector: all to the last bit."""
+    reselect = confident_half()
+    given = {"rounds": 2, "lr": 0.01}
+    whole = run(tmp_path / "whole", make(method), reselect=confident_half(), **given)
+    for steps in (4, 100):
+        torch.manual_seed(steps)
+        stopped = run(
+            tmp_path / "stopped",
+            make(method),
+            reselect=reselect,
+            progress=StopAfter(steps),
+            **given,
+        )
+    one, other = (torch.load(it.checkpoint_path, weights_only=True) for it in (whole, stopped))
+    for part in ("method", "optimizers"):
+        torch.testing.assert_close(one[part], other[part], rtol=0, atol=0)
+    log = (tmp_path / "whole" / "metrics.jsonl").read_bytes()
+    assert (tmp_path / "stopped" / "metrics.jsonl").read_bytes() == log
+
+
+def test_a_methods_own_optimizer_has_its_parameters_and_its_rate(tmp_path: Path) -> None:
+    method = make("dfnd")
+    assert isinstance(method, DFND)
+    trainer = run(tmp_path, method, lr=0.5, max_steps=1)
+    stored = torch.load(trainer.checkpoint_path, weights_only=True)["optimizers"]
+    assert [one["param_groups"][0]["lr"] for one in stored] == [0.5, 1e-3]
+    trained = [key for key, one in tiny(1).named_parameters()]
+    assert len(stored[0]["param_groups"][0]["params"]) == len(trained)
+    assert len(stored[1]["param_groups"][0]["params"]) == 1
+    # Adam's first step is the rate, whatever the gradient's size; a class that was the label of
+    # every image was taken for no other, and its row has no gradient.
+    moved = method.confusions.detach().abs()
+    moved = moved[moved > 0]
+    assert len(moved) >= 2
+    torch.testing.assert_close(moved, torch.full_like(moved, 1e-3), rtol=1e-2, atol=0)
+
+
 def test_bfloat16_resumes_as_exactly(tmp_path: Path) -> None:
     whole = run(tmp_path / "whole", make("kd3"), precision="bfloat16")
     run(tmp_path / "stopped", make("kd3"), precision="bfloat16", progress=StopAfter(5))
@@ -305,6 +348,13 @@ def test_each_image_brings_the_weight_of_its_manifest(tmp_path: Path) -> None:
     run(tmp_path, method, images=greys(), selection=chosen(12, weights), augment="none")
     for images, found in zip(method.seen, method.weights, strict=True):
         assert found == [(image + 1) / 8 for image in images]
+
+
+def test_each_image_comes_with_its_place_and_the_epoch(tmp_path: Path) -> None:
+    method = Watched(tiny(0), tiny(1))
+    run(tmp_path, method, images=greys(), augment="none")
+    assert method.places == method.seen  # a grey level is a place
+    assert method.epochs == [1, 1, 1, 2, 2, 2, 3, 3, 3, 4]
 
 
 @pytest.mark.parametrize("method", ["kd", "kd3"])
