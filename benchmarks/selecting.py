@@ -35,10 +35,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.manifest import content_hash
+from curate.options import SelectOptions
 from curate.pool import Pool
 from curate.quotas import class_quotas
 from curate.scoring import ROWS_A_PART
-from curate.selection import SelectOptions, select
+from curate.selection import select
 from index.catalog import Catalog, insert
 from index.parts import half, record_part, write_part
 

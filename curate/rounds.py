@@ -11,8 +11,9 @@ import numpy as np
 from curate.logits import ArrayLogits
 from curate.manifest import Manifest, find_manifest, get_manifest
 from curate.networks import pool_of, score
+from curate.options import SelectOptions
 from curate.pool import Pool
-from curate.selection import SelectOptions, select
+from curate.selection import select
 from curate.strategies.kd3 import alpha_at
 from distill.networks import Network
 from distill.run import MakeReselect, RunOptions, refuse_rounds

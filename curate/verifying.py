@@ -8,8 +8,9 @@ from typing import Any
 
 from curate.importing import IMPORTED
 from curate.manifest import Manifest, content_hash, get_manifest, ranked
+from curate.options import SelectOptions
 from curate.pool import Pool
-from curate.selection import SelectOptions, decide
+from curate.selection import decide
 from curate.tables import connect, one_row
 from index.catalog import Catalog, literal
 from index.contents import damaged_contents

@@ -160,7 +160,7 @@ def select(
     from curate.budget import parse_budget
     from curate.measures import stored_measures
     from curate.networks import scored_pool
-    from curate.selection import SelectOptions
+    from curate.options import SelectOptions
     from curate.selection import select as decide
     from curate.setshift import update_set_shift
     from distill.networks import load_network

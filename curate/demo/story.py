@@ -21,8 +21,9 @@ from curate.demo.crawl import draw_crawl
 from curate.demo.digits import SIDE, make_teacher_data
 from curate.demo.teacher import train_teacher
 from curate.networks import scored_pool
+from curate.options import SelectOptions
 from curate.rounds import prepare_rounds
-from curate.selection import SelectOptions, select
+from curate.selection import select
 from distill.evaluation import evaluate
 from distill.images import load_labelled
 from distill.networks import load_embedder, load_network, register

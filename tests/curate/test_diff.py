@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from curate.diff import compare, difference, differing_images
+from curate.options import SelectOptions
 from curate.pool import Pool
-from curate.selection import SelectOptions, select
+from curate.selection import select
 from index.errors import UsageError
 
 from .helpers import CLASSES, query

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from curate.doctor import PACKAGES, installation, workspace_problems
+from curate.options import SelectOptions
 from curate.pool import Pool
-from curate.selection import SelectOptions, select
+from curate.selection import select
 
 from .conftest import Kdcurate
 

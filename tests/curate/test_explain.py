@@ -8,8 +8,9 @@ import pytest
 
 from curate.explain import class_balance, explain, reasons
 from curate.manifest import Manifest
+from curate.options import SelectOptions
 from curate.pool import Pool
-from curate.selection import SelectOptions, select
+from curate.selection import select
 from index.errors import UsageError
 
 from .helpers import CLASSES, IMAGES, query

@@ -19,8 +19,9 @@ import pytest
 
 from curate.exporting import ExportOptions, export_manifest
 from curate.importing import import_manifest
+from curate.options import SelectOptions
 from curate.pool import Pool
-from curate.selection import SelectOptions, select
+from curate.selection import select
 from index.catalog import Catalog
 from index.errors import DataError, UsageError
 from index.models import register_model

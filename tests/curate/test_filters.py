@@ -15,9 +15,10 @@ from curate.filters import Filters
 from curate.logits import StoredLogits
 from curate.manifest import Manifest
 from curate.networks import scored_pool
+from curate.options import SelectOptions
 from curate.pool import Pool
 from curate.rounds import Rounds
-from curate.selection import SelectOptions, select
+from curate.selection import select
 from distill.trainer import RoundStart
 from index.catalog import Catalog, insert
 from index.errors import NothingSelectedError, UsageError

@@ -8,8 +8,9 @@ import pytest
 
 from curate.importing import import_manifest
 from curate.manifest import get_manifest
+from curate.options import SelectOptions
 from curate.pool import Pool
-from curate.selection import SelectOptions, select
+from curate.selection import select
 from distill.networks import load_network
 from distill.options import TrainOptions
 from distill.run import RunOptions, distill

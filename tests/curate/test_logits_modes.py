@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from curate.logits import StoredLogits, settled_mode, stored_mode
+from curate.options import SelectOptions
 from curate.pool import Pool
 from curate.scoring import Scorer, score_pool
-from curate.selection import SelectOptions, select
+from curate.selection import select
 from curate.verifying import verify_manifest
 from index.catalog import Catalog
 from index.decoding import Pixels, View

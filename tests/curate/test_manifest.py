@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from curate.manifest import content_hash, delete_manifest, get_manifest, list_manifests
+from curate.options import SelectOptions
 from curate.pool import Pool
-from curate.selection import SelectOptions, select
+from curate.selection import select
 from distill.checkpoint import checkpoint_path, save_checkpoint
 from index.catalog import Catalog
 from index.errors import UsageError

@@ -10,10 +10,11 @@ import pytest
 from curate.filters import Filters
 from curate.manifest import Manifest
 from curate.networks import scored_pool
+from curate.options import SelectOptions
 from curate.pool import Pool
 from curate.predicate import matching
 from curate.query import sandbox
-from curate.selection import SelectOptions, select
+from curate.selection import select
 from index.catalog import Catalog
 from index.errors import UsageError
 

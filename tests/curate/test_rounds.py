@@ -17,9 +17,10 @@ from safetensors.torch import load_file
 
 from curate.logits import StoredLogits
 from curate.manifest import Manifest, get_manifest
+from curate.options import SelectOptions
 from curate.pool import Pool
 from curate.rounds import Rounds, check_rounds, prepare_rounds
-from curate.selection import SelectOptions, select
+from curate.selection import select
 from curate.strategies.kd3 import alpha_at
 from distill.networks import Network, load_network
 from distill.options import TrainOptions

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from curate import search as searching
+from curate.options import SelectOptions
 from curate.pool import Pool
 from curate.search import choose_embedder, manifest_query, search
-from curate.selection import SelectOptions, select
+from curate.selection import select
 from distill.networks import load_embedder
 from index.catalog import Catalog
 from index.errors import UsageError

@@ -13,9 +13,10 @@ import pytest
 from numpy.typing import NDArray
 
 from curate.networks import make_scorer, register, scored_pool
+from curate.options import SelectOptions
 from curate.pool import Pool
 from curate.scoring import score_pool
-from curate.selection import SelectOptions, select
+from curate.selection import select
 from curate.shift import update_shifts
 from curate.strategies.agreement import agreement
 from distill.networks import load_embedder, load_network

@@ -15,9 +15,10 @@ from curate.distances import frechet_distance, median_bandwidth, mmd_squared, pr
 from curate.manifest import Manifest, delete_manifest
 from curate.measures import stored_measures
 from curate.networks import scored_pool
+from curate.options import SelectOptions
 from curate.pool import Pool
 from curate.references import stored_reference
-from curate.selection import SelectOptions, select
+from curate.selection import select
 from curate.setshift import update_set_shift
 from distill.networks import Network, load_embedder, load_network
 from distill.setmoments import SetMoments

@@ -7,9 +7,10 @@ import re
 import pytest
 
 from curate.networks import scored_pool
+from curate.options import SelectOptions
 from curate.query import run_query, sandbox
 from curate.rounds import prepare_rounds
-from curate.selection import SelectOptions, select
+from curate.selection import select
 from distill.networks import load_network
 from distill.options import TrainOptions
 from distill.run import RunOptions, distill

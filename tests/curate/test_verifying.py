@@ -11,9 +11,10 @@ import pytest
 
 from curate.importing import import_manifest
 from curate.networks import scored_pool
+from curate.options import SelectOptions
 from curate.pool import Pool
 from curate.rounds import Rounds
-from curate.selection import SelectOptions, select
+from curate.selection import select
 from curate.verifying import verify_manifest
 from distill.networks import load_embedder
 from distill.trainer import RoundStart

@@ -8,9 +8,10 @@ from statistics import fmean, median
 
 import pytest
 
+from curate.options import SelectOptions
 from curate.pool import Pool
 from curate.query import schema
-from curate.selection import SelectOptions, select
+from curate.selection import select
 from index.catalog import insert
 from index.duplicates import find_by_hash
 from index.progress import Silent

@@ -14,8 +14,9 @@ import duckdb
 import pytest
 
 from curate.cli.output import print_pairs, print_table
+from curate.options import SelectOptions
 from curate.pool import Pool
-from curate.selection import SelectOptions, select
+from curate.selection import select
 
 from ..conftest import Kdcurate
 from ..helpers import (

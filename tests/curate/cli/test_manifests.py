@@ -7,8 +7,9 @@ import io
 import json
 from pathlib import Path
 
+from curate.options import SelectOptions
 from curate.pool import Pool
-from curate.selection import SelectOptions, select
+from curate.selection import select
 
 from ..conftest import Kdcurate
 from ..helpers import IMAGES, query

@@ -11,9 +11,10 @@ import pytest
 
 import curate.fitted
 from curate.cli.select import select as command
+from curate.options import SelectOptions
 from curate.pool import Pool
 from curate.scoring import score_pool
-from curate.selection import SelectOptions, select
+from curate.selection import select
 from curate.shift import update_shifts
 from curate.strategies import Settings, make_strategy, strategy_names
 from index.catalog import Catalog

@@ -13,10 +13,11 @@ from curate.fitted import ESTIMATORS, Sample, needs_reference
 from curate.logits import StoredLogits
 from curate.manifest import Manifest
 from curate.networks import scored_pool
+from curate.options import SelectOptions
 from curate.pool import Pool
 from curate.references import stored_reference
 from curate.rounds import Rounds
-from curate.selection import SelectOptions, select
+from curate.selection import select
 from curate.verifying import verify_manifest
 from distill.networks import load_embedder, load_network, register
 from distill.selection import read_selection
