@@ -9,7 +9,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from curate.references import Reference, known_reference, reference_key, store_reference
+from curate.references import (
+    Reference,
+    known_reference,
+    reference_key,
+    relist_reference,
+    store_reference,
+)
 from distill.networks import Card, Embedder, Network, load_embedder, map_batches
 from distill.networks.precision import named
 from index import sources
@@ -17,13 +23,13 @@ from index.catalog import Catalog
 from index.contents import Location
 from index.decoded import DecodedPartition
 from index.decoding import Decoder, Pixels, View
-from index.errors import DataError
+from index.errors import DataError, NetworkError
 from index.models import recorded_precision
 from index.parts import Ids, Rows, half
 from index.progress import Progress, Silent
 from index.quarantine import Quarantine, decode_partitions
 from index.reading import read_locations
-from index.vectors import mixed
+from index.vectors import live_count, mixed
 from index.workers import default_workers
 
 MOST_IMAGES = 10_000
@@ -47,7 +53,7 @@ def load_reference(
 
     Raises:
         DataError: a source that cannot be read, or no image in all of them.
-        NetworkError: the embedder's weights cannot be loaded.
+        NetworkError: the embedder is no longer the one that the index was built with.
     """
     progress = progress or Silent()
     sources.check(source_names)
@@ -58,19 +64,14 @@ def load_reference(
     if known is not None:
         return known
     found = _find(source_names, embedder.view, workers, most, progress)
-    known = known_reference(catalog, networks, key=reference_key(found.ids, *networks))
+    lasting = None if found.transient else listing
+    key = reference_key(found.ids, *networks)
+    known = known_reference(catalog, networks, key=key)
     if known is not None:
+        relist_reference(catalog, key, source_names, lasting)
         return known
-    vectors, logits = _compute(found, embedder, teacher, device, workers, progress)
-    return store_reference(
-        catalog,
-        source_names,
-        None if found.transient else listing,
-        networks,
-        found.ids,
-        vectors,
-        logits,
-    )
+    rows = _compute(found, embedder, teacher, device, workers, progress)
+    return store_reference(catalog, source_names, lasting, networks, found.ids, *rows)
 
 
 @dataclass
@@ -136,6 +137,11 @@ def _find(
 def _load_embedder(catalog: Catalog, card: Card, device: str) -> Embedder:
     """Load it in the precision that the pool's vectors are in."""
     embedder = load_embedder(card, device=device)
+    if live_count(catalog, embedder.key) == 0:
+        raise NetworkError(
+            f"{card.weights or card.architecture} is not what the index was built with, it is now "
+            f"{embedder.key}: put the weights back, or build into another workspace"
+        )
     recorded = recorded_precision(catalog, embedder.key)
     if recorded is None or named(recorded).dtype == embedder.dtype:
         return embedder

@@ -103,6 +103,17 @@ def store_reference(
     return stored_reference(catalog, key)
 
 
+def relist_reference(
+    catalog: Catalog, key: str, sources: Sequence[str], listing: str | None
+) -> None:
+    """Remember that the images of a stored set lie in these sources too."""
+    with catalog.write() as connection:
+        connection.execute(
+            "UPDATE reference_sets SET sources = ?, listing = ? WHERE key = ?",
+            [json.dumps(list(sources)), listing, key],
+        )
+
+
 def known_reference(
     catalog: Catalog, networks: tuple[str, str], *, key: str = "", listing: str = ""
 ) -> Reference | None:

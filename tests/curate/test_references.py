@@ -18,7 +18,7 @@ from curate.references import Reference, stored_reference
 from curate.search import choose_embedder
 from distill.networks import load_network
 from index.catalog import Catalog
-from index.errors import DataError, WorkspaceError
+from index.errors import DataError, NetworkError, WorkspaceError
 from index.progress import Silent
 from index.vectors import mixed, vectors_of
 from index.verify import findings
@@ -122,6 +122,25 @@ def test_what_did_not_change_is_not_read_again(
     (folder / "another.png").unlink()
     monkeypatch.setattr("curate.reference_images._compute", lambda *_: pytest.fail("embedded"))
     assert same(load(pool, teacher, folder), first)
+
+
+def test_the_same_images_from_elsewhere_are_not_embedded_again(
+    pool: Pool, teacher: str, reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = load(pool, teacher, reference)
+    moved = Path(shutil.copytree(reference, tmp_path / "moved"))
+    monkeypatch.setattr("curate.reference_images._compute", lambda *_: pytest.fail("embedded"))
+    assert same(load(pool, teacher, moved), first)
+    monkeypatch.setattr("curate.reference_images._find", lambda *_: pytest.fail("read again"))
+    assert load(pool, teacher, moved).sources == [str(moved)]
+
+
+def test_an_embedder_whose_weights_changed_is_refused(
+    pool: Pool, teacher: str, student: str, reference: Path
+) -> None:
+    card = load_network(student).card  # as if its file had been written over
+    with pytest.raises(NetworkError, match="is not what the index was built with.*put the weights"):
+        load_reference(pool.catalog, [str(reference)], card, load_network(teacher))
 
 
 @pytest.mark.parametrize("files", [{}, {"page.png": b"<html></html>"}])

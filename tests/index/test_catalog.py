@@ -152,6 +152,37 @@ def test_an_older_schema_is_brought_up_to_date_by_writing(tmp_path: Path) -> Non
     assert uris(catalog) == ["x"]
 
 
+def test_a_catalog_without_references_keeps_its_estimates(tmp_path: Path) -> None:
+    """As version 2 left it: shifts had no reference, and manifest_shift asked for none."""
+    scripts = PROJECT / "index" / "catalog" / "migrations"
+    catalog = Catalog(tmp_path)
+    with duckdb.connect(catalog.path) as connection:
+        connection.execute("CREATE TABLE kdcurate_schema (version INTEGER, applied_at TIMESTAMPTZ)")
+        for number, name in enumerate(("0001_first.sql", "0002_views.sql"), 1):
+            connection.execute((scripts / name).read_text("utf-8"))
+            connection.execute("INSERT INTO kdcurate_schema VALUES (?, now())", [number])
+        connection.execute("INSERT INTO shifts VALUES (7, 'net', 'bn_shift', 0.5)")
+        facts = "('m', 'h', 'msp', '{}', 'net', NULL, NULL, NULL, 0, 1, 1, 1, '{}', '1', now())"
+        connection.execute(f"INSERT INTO manifests VALUES {facts}")
+        row = "('m', 7, true, 1, 0, 1, 0.9, NULL, MAP {}, 'selected')"
+        connection.execute(f"INSERT INTO decisions VALUES {row}")
+    with pytest.raises(WorkspaceError, match="has schema 2, this kdcurate needs 3"), catalog.read():
+        pass
+    put(catalog, "x")
+    with catalog.write() as connection:
+        connection.execute("INSERT INTO shifts VALUES (7, 'net', 'knn', 2, 'other')")
+    with catalog.read() as connection:
+        stored = connection.execute("SELECT * FROM shifts ORDER BY estimator").fetchall()
+        shown = connection.execute("SELECT estimator, pool_mean FROM manifest_shift").fetchall()
+        bare = connection.execute(
+            "SELECT table_name, column_name FROM duckdb_columns() WHERE comment IS NULL "
+            "AND NOT internal"
+        ).fetchall()
+    assert stored == [(7, "net", "bn_shift", 0.5, None), (7, "net", "knn", 2.0, "other")]
+    assert shown == [("bn_shift", 0.5)]
+    assert bare == []
+
+
 def test_two_first_writers_make_one_catalog(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from index.catalog import Catalog, insert\n"
