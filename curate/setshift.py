@@ -1,7 +1,7 @@
 """How far a manifest's images are, as a set, from the teacher's own data; and the pool beside them.
 
-Pool and selection are measured on as many images each, for every measure grows as a sample shrinks:
-only so do the two figures compare.
+Pool and selection are measured on as many images each: Frechet and moment distances grow as a
+sample shrinks, so that only then the two figures compare.
 """
 
 from __future__ import annotations

@@ -31,13 +31,8 @@ from index.vectors import mixed, vectors_of
 from .conftest import Kdcurate
 from .helpers import IMAGES, pixels_of, png, query, write_files
 
-TAKEN, OWN = 12, 30
-
-
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    files = {f"own-{n:02d}.png": png(pixels_of(500 + n)) for n in range(OWN)}
-    return write_files(tmp_path_factory.mktemp("reference") / "files", files)
+# Images that are selected, and those of the reference.
+TAKEN, OWN = 12, 20
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from curate.options import SelectOptions
 from curate.query import run_query, sandbox
 from curate.rounds import prepare_rounds
 from curate.selection import select
+from curate.setshift import update_set_shift
 from distill.networks import load_network
 from distill.options import TrainOptions
 from distill.run import RunOptions, distill
@@ -39,9 +40,11 @@ def asked(teacher: str, student: str, tmp_path_factory: pytest.TempPathFactory) 
     pool = scored_pool(catalog, teacher, student, workers=0)
     find_by_hash(catalog, 4, Silent())
     first = SelectOptions("kd3", budget=40, per_class=10, alpha=1.0)
-    select(scored_pool(catalog, teacher, workers=0), "first", first)
+    alone, network = scored_pool(catalog, teacher, workers=0), load_network(teacher)
+    update_set_shift(alone, select(alone, "first", first), network, workers=0)
     where = "metadata->>'source' != 'site-1'"
-    select(pool, "second", SelectOptions("kd3", budget=30, alpha=0.5, perceptual=4, where=where))
+    second = SelectOptions("kd3", budget=30, alpha=0.5, perceptual=4, where=where)
+    update_set_shift(pool, select(pool, "second", second), network, workers=0)
     options = RunOptions(
         manifest="first",
         teacher=teacher,
@@ -51,7 +54,6 @@ def asked(teacher: str, student: str, tmp_path_factory: pytest.TempPathFactory) 
         method_options={},
         workers=0,
     )
-    network = load_network(teacher)
     rounds = prepare_rounds(catalog, options, network, Silent())
     distill(catalog, options, teacher=network, make_reselect=rounds)
     return catalog

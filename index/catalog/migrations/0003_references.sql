@@ -22,11 +22,11 @@ CREATE TABLE set_shifts (
     manifest VARCHAR NOT NULL, measure VARCHAR NOT NULL, reference VARCHAR, pool DOUBLE, selected DOUBLE, images BIGINT NOT NULL);
 COMMENT ON TABLE set_shifts IS 'how far the pool and what each manifest took are, as sets, from the teacher''s own data';
 COMMENT ON COLUMN set_shifts.manifest IS 'manifests.name';
-COMMENT ON COLUMN set_shifts.measure IS 'what was measured';
+COMMENT ON COLUMN set_shifts.measure IS 'frechet, mmd, proxy_a: distances to a reference set; bn_moments: to the statistics in the teacher''s BatchNorm layers';
 COMMENT ON COLUMN set_shifts.reference IS 'reference_sets.key that it is measured against; NULL where it needs no reference';
-COMMENT ON COLUMN set_shifts.pool IS 'of the images that were decided';
-COMMENT ON COLUMN set_shifts.selected IS 'of the images that were taken';
-COMMENT ON COLUMN set_shifts.images IS 'images of the larger of the two samples that it was measured on';
+COMMENT ON COLUMN set_shifts.pool IS 'of a sample of the images that were decided; smaller is closer';
+COMMENT ON COLUMN set_shifts.selected IS 'of a sample of those that were taken; smaller is closer';
+COMMENT ON COLUMN set_shifts.images IS 'images in each of the two samples';
 
 -- As it was, but that no estimate by a reference that is not the manifest's own counts.
 -- KL(p || uniform over K) = ln K + sum p ln p, and sum p ln p = sum n ln n / N - ln N for counts n of N.
@@ -71,3 +71,18 @@ COMMENT ON COLUMN manifest_shift.pool_kl IS 'KL divergence in nats of the pool''
 COMMENT ON COLUMN manifest_shift.selected_kl IS 'the same of the images that were taken';
 COMMENT ON COLUMN manifest_shift.pool_disagreement IS 'share of the pool that teacher and student label differently; NULL where no student''s scores are stored';
 COMMENT ON COLUMN manifest_shift.selected_disagreement IS 'the same of the images that were taken';
+
+CREATE VIEW manifest_measures AS
+    SELECT manifest, measure, pool, selected, images, reference FROM set_shifts
+    UNION ALL
+    SELECT manifest, 'label_kl', any_value(pool_kl), any_value(selected_kl), NULL, NULL FROM manifest_shift GROUP BY manifest
+    UNION ALL
+    SELECT manifest, 'disagreement', any_value(pool_disagreement), any_value(selected_disagreement), NULL, NULL
+    FROM manifest_shift WHERE pool_disagreement IS NOT NULL GROUP BY manifest;
+COMMENT ON VIEW manifest_measures IS 'what is known of each manifest as a set, beside its pool: one row per measure';
+COMMENT ON COLUMN manifest_measures.manifest IS 'manifests.name';
+COMMENT ON COLUMN manifest_measures.measure IS 'set_shifts.measure; label_kl: of the pseudo-labels from uniform; disagreement: share that teacher and student label differently';
+COMMENT ON COLUMN manifest_measures.pool IS 'of the images that were decided; smaller is closer, or more balanced';
+COMMENT ON COLUMN manifest_measures.selected IS 'of those that were taken';
+COMMENT ON COLUMN manifest_measures.images IS 'images in each of the two samples; NULL where all count';
+COMMENT ON COLUMN manifest_measures.reference IS 'reference_sets.key that it is measured against; NULL where it needs no reference';
