@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.compact import MODES, check_mode, mode_of, unpacked
+from curate.compact import mode_of, unpacked
 from index.catalog import Catalog
 from index.errors import UsageError, WorkspaceError
 from index.parts import Arrays, Ids, array_names, list_parts, live_rows, places, read_arrays
@@ -137,28 +137,3 @@ class StoredLogits:
 
     def _read_part(self, number: int) -> Arrays:
         return read_arrays(self._catalog.workspace, self._parts[number])
-
-
-def stored_mode(catalog: Catalog, model: str) -> str | None:
-    """Tell how a model's logits are kept: see `curate.compact`; None where it scored nothing."""
-    logits = StoredLogits(catalog, model)
-    return logits.mode if logits.exist else None
-
-
-def settled_mode(catalog: Catalog, model: str, classes: int, asked: str | None) -> str:
-    """Return how logits of K classes are to be kept: as asked, or as those that are there.
-
-    Raises:
-        UsageError: no such way, or a richer one than that of the logits that are there.
-    """
-    if asked is not None:
-        check_mode(asked, classes)
-    stored = stored_mode(catalog, model)
-    if stored is None:
-        return asked or "full"
-    if asked is not None and MODES.index(asked) > MODES.index(stored):
-        raise UsageError(
-            f"{model} was scored with --logits {stored}, which left out what {asked} wants: leave "
-            f"--logits out, or score with --logits {asked} in a new workspace"
-        )
-    return stored

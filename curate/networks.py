@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from curate.logits import settled_mode
+from curate.modes import settled_mode
 from curate.pool import Pool
 from curate.reference_images import load_reference
 from curate.scoring import Scorer, score_pool

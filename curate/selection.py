@@ -12,14 +12,13 @@ from curate.diversity.picking import pick_diverse
 from curate.fitted import fitted_names
 from curate.fitted.update import update_fitted
 from curate.ledger import Ledger
-from curate.logits import stored_mode
 from curate.manifest import Manifest, commit_manifest, content_hash
+from curate.modes import kept_for
 from curate.options import DOMAIN, LEAST_WEIGHT, MOST_WEIGHT, SelectOptions
 from curate.pool import Pool
 from curate.shift import stored_estimates
 from curate.signals import check_needs
 from curate.strategies import (
-    MODES,
     Batch,
     Scored,
     Strategy,
@@ -80,7 +79,7 @@ def decide(
     strategy = options.make_strategy()
     if options.budget is not None:  # without one there is nothing to share
         options = replace(options, balance=options.balance or strategy.default_balance)
-    options = replace(options, logits=_logits(pool, strategy, progress or Silent()))
+    options = replace(options, logits=kept_for(pool, strategy, progress or Silent()))
     _check(pool, strategy, options)
     update_fitted(pool, _needs(strategy, options), progress)
     ledger = Ledger(folder, pool.classes)
@@ -130,25 +129,6 @@ def _check(pool: Pool, strategy: Strategy, options: SelectOptions) -> None:
             f"--diversity {options.diversity} needs an index: run build-index with an embedder"
         )
     _cost(pool, options)
-
-
-def _logits(pool: Pool, strategy: Strategy, progress: Progress) -> str | None:
-    """How the logits are kept that a strategy reads, None for all of them; refuse too few."""
-    stored = pool.student if pool.student_logits is None else None
-    asked = [pool.teacher, *([stored] if stored and strategy.needs_student else [])]
-    kept = {stored_mode(pool.catalog, model) or "full": model for model in asked}
-    mode, needed = min(kept, key=MODES.index), logits_needed(strategy)
-    if mode == "none" and needed != "none":
-        raise UsageError(
-            f"{strategy.name} reads logits, and {kept[mode]} was scored with --logits none: choose "
-            "random, msp, dfnd or kd3 with --alpha 1, or score in a new workspace"
-        )
-    if mode == "top32" and needed == "full":
-        progress.say(
-            f"{strategy.name} is approximate here: of {kept[mode]} the 32 largest logits are kept "
-            "(--logits top32), and what is left is spread evenly over the other classes"
-        )
-    return None if mode == "full" else mode
 
 
 def _cost(pool: Pool, options: SelectOptions) -> str | None:

@@ -251,7 +251,7 @@ def _plan(
     catalog: Catalog, teacher: str, student: str | None, logits: str | None
 ) -> dict[str, Any]:
     from curate.compact import ALLOWS, bytes_an_image
-    from curate.logits import settled_mode
+    from curate.modes import settled_mode
     from curate.scoring import unscored_count
     from distill.networks import load_network
 

@@ -1,7 +1,6 @@
 """Selection strategies by name; third parties add theirs as `kdcurate.strategies` entry points."""
 
 from curate.strategies.base import (
-    MODES,
     Batch,
     Scored,
     Settings,
@@ -13,7 +12,6 @@ from curate.strategies.rank import Rank
 from curate.strategies.registry import make_strategy, strategy_names
 
 __all__ = [
-    "MODES",
     "Batch",
     "Rank",
     "Scored",

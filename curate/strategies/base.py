@@ -9,7 +9,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.compact import MODES as MODES
 from curate.softmax import Floats as Floats
 from curate.softmax import Labels as Labels
 from curate.softmax import confidence as confidence
@@ -66,7 +65,7 @@ class Strategy(Protocol):
     """Ranks the pool; one file and one line in the registry.
 
     `needs` names the signals that a batch must hold: a teacher without one of them is refused.
-    `logits` is the least of `MODES` from which its score is exact; what has no such
+    `logits` is the least of `curate.compact.MODES` from which its score is exact; what has no such
     attribute is taken to need `full` ones.
     """
 
@@ -105,7 +104,7 @@ class Unthresholded:
 
 
 def logits_needed(strategy: Strategy) -> str:
-    """Return the least of `MODES` from which a strategy's score is exact."""
+    """Return the least of `curate.compact.MODES` from which a strategy's score is exact."""
     return str(getattr(strategy, "logits", "full"))
 
 

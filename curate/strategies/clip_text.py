@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from curate.strategies.base import Batch, Scored, Unthresholded, top_label
+from curate.strategies.base import Batch, Scored, Unthresholded
 
 
 class ClipText(Unthresholded):
@@ -17,8 +17,9 @@ class ClipText(Unthresholded):
     """
 
     name = "clip_text"
+    logits = "top32"
     needs: tuple[str, ...] = ("clip_text",)
 
     def score(self, batch: Batch) -> Scored:
         """Take the stored estimate."""
-        return Scored(batch.signals["clip_text"], top_label(batch.teacher))
+        return Scored(batch.signals["clip_text"], batch.label)

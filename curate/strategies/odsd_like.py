@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from curate.strategies.base import Batch, Scored, Unthresholded, top_label
+from curate.strategies.base import Batch, Scored, Unthresholded
 
 
 class OdsdLike(Unthresholded):
@@ -17,8 +17,9 @@ class OdsdLike(Unthresholded):
     """
 
     name = "odsd_like"
+    logits = "top32"
     needs: tuple[str, ...] = ("odsd",)
 
     def score(self, batch: Batch) -> Scored:
         """Take the stored estimate."""
-        return Scored(batch.signals["odsd"], top_label(batch.teacher))
+        return Scored(batch.signals["odsd"], batch.label)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from curate.compact import MODES
 from curate.expression import parse
 from curate.signals import SIGNALS
 from curate.strategies.base import (
-    MODES,
     Batch,
     Floats,
     Scored,

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from curate.logits import StoredLogits, settled_mode, stored_mode
+from curate.logits import StoredLogits
+from curate.modes import settled_mode, stored_mode
 from curate.options import SelectOptions
 from curate.pool import Pool
 from curate.scoring import Scorer, score_pool
