@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from index import known
@@ -18,6 +18,7 @@ from .helpers import Quadrants, build, rows, write_shards
 IDS = st.lists(st.lists(st.integers(0, 50) | st.integers(0, 2**63 - 1), max_size=40), max_size=8)
 
 
+@settings(max_examples=50, deadline=None)
 @given(added=IDS, asked=st.lists(st.integers(0, 50) | st.integers(0, 2**63 - 1)))
 def test_a_set_of_ids_is_a_set(added: list[list[int]], asked: list[int]) -> None:
     found = IdSet()
