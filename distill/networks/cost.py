@@ -54,8 +54,7 @@ def cost(module: nn.Module, input_size: int) -> Cost:
         for handle in handles:
             handle.remove()
     macs = counter.get_total_flops() // 2
-    params = sum(parameter.numel() for parameter in module.parameters())
-    return Cost(params=params, macs=macs, flops=macs + sum(extra))
+    return Cost(params=_params(module), macs=macs, flops=macs + sum(extra))
 
 
 def _beside_macs(layer: nn.Module, read: Tensor, made: Tensor) -> int:
@@ -81,8 +80,12 @@ def paper_table() -> list[Row]:
 def _row(spec: str) -> Row:
     printed = paper.PRINTED.get(spec)
     classes = printed.classes if printed else paper.CLASSES
-    params = _on_meta(spec, classes).params
-    counted = _on_meta(spec, paper.FLOPS_CLASSES)
+    card = card_from_spec(spec)
+    # Nothing is computed on the meta device, so a table of large networks takes no time.
+    with torch.device("meta"):
+        params = _params(zoo.build(card.architecture, classes, card.options))
+        deployed = zoo.build(card.architecture, paper.FLOPS_CLASSES, card.options)
+        counted = cost(deployed, paper.SIZE)
     return {
         "name": spec,
         "params": params,
@@ -97,11 +100,8 @@ def _row(spec: str) -> Row:
     }
 
 
-def _on_meta(spec: str, classes: int) -> Cost:
-    # Nothing is computed on the meta device, so a table of large networks takes no time.
-    card = card_from_spec(spec)
-    with torch.device("meta"):
-        return cost(zoo.build(card.architecture, classes, card.options), paper.SIZE)
+def _params(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def _differing(params: int, flops: int, printed: paper.Printed) -> str:
