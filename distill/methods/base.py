@@ -136,7 +136,7 @@ class Method(nn.Module, ABC):
         """Compute the loss of a batch.
 
         The means over the batch are sums of weight times loss over B: weights of 1 change
-        nothing, and an image of weight 0 might as well not be there.
+        nothing, and an image of weight 0 gives no gradient.
 
         Returns:
             Scalars: ``total``, to be minimised, and the terms that it is made of.

@@ -22,7 +22,7 @@ def nt_xent(
     hidden = torch.eye(2 * count, dtype=torch.bool, device=views.device)
     if present is not None:
         hidden = hidden | ~present.repeat(2)
-        hidden[torch.arange(2 * count), others] = False
+        hidden[torch.arange(2 * count, device=views.device), others] = False
     similarity = ((views @ views.T).float() / temperature).masked_fill(hidden, float("-inf"))
     losses = F.cross_entropy(similarity, others, reduction="none")
     return losses.view(2, count).mean(0)

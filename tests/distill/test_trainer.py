@@ -502,7 +502,10 @@ def test_a_run_that_fails_at_once_names_no_checkpoint(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "named"),
     [
-        ({"schedule": "linear"}, "--schedule is 'linear': choose one of step, cosine, onecycle"),
+        (
+            {"schedule": "linear"},
+            "--schedule is 'linear': choose one of step, two-step, cosine, onecycle",
+        ),
         ({"augment": "cutout"}, "--augment is 'cutout'"),
         ({"precision": "float16"}, "--precision"),
         ({"device": "tpu"}, "--device"),
