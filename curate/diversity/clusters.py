@@ -12,8 +12,7 @@ from curate.quotas import class_quotas
 from index.faissing import faiss_module, one_thread
 from index.vectors import Vectors
 
-# A quarter of the candidates is picked as a rule: four of a cluster.
-LEAF = 16
+PICKS_A_LEAF = 2
 _ROUNDS = 10
 _TRIES = 4  # of k-means, from other images: the best counts
 
@@ -24,8 +23,8 @@ def clusters(candidates: Candidates, count: int, seed: int) -> Picks:
     """Pick `count` candidates, the same number of every cluster, the best scores of each.
 
     The clusters are the leaves of a tree. Each node is split by FAISS's k-means with two spherical
-    centroids, cut where both sides are as large as their leaves need: n candidates make n / 16
-    leaves, rounded up, of sizes that differ by at most 2. (After the hierarchical k-means of Vo and
+    centroids, cut where both sides are as large as their leaves need: there is a leaf for every two
+    picks, and the sizes of leaves differ by at most 2. (After the hierarchical k-means of Vo and
     others, "Automatic data curation for self-supervised learning", 2024, whose leaves are not
     balanced.) Leaves are numbered by their best score, and odd picks go to the first of them.
 
@@ -33,7 +32,8 @@ def clusters(candidates: Candidates, count: int, seed: int) -> Picks:
     no diversity at all. Costs n log n products of vectors, the least of the three.
     """
     leaves = sorted(
-        _leaves(candidates.vectors, seed), key=lambda members: candidates.places[members].min()
+        balanced_leaves(candidates.vectors, -(-count // PICKS_A_LEAF), seed),
+        key=lambda members: candidates.places[members].min(),
     )
     quotas = class_quotas(np.array([len(members) for members in leaves]), count, "full")
     assert quotas is not None
@@ -53,9 +53,9 @@ CLUSTERS = Method(
 )
 
 
-def _leaves(vectors: Vectors, seed: int) -> Iterator[Members]:
-    """Yield the members of every leaf, positions in ascending order."""
-    nodes = [(np.arange(len(vectors)), -(-len(vectors) // LEAF))]
+def balanced_leaves(vectors: Vectors, count: int, seed: int) -> Iterator[Members]:
+    """Yield the members of each of so many leaves, positions in ascending order."""
+    nodes = [(np.arange(len(vectors)), count)]
     with one_thread():
         while nodes:
             members, leaves = nodes.pop()

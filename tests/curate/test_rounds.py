@@ -129,6 +129,21 @@ def test_rounds_go_on_from_a_manifest_without_a_budget(pool: Pool, rounds: Round
     assert get_manifest(pool.catalog, found.manifest).parent == "everything"
 
 
+def test_rounds_go_on_with_a_budget_that_is_worked_out_and_diverse_picks(
+    pool: Pool, rounds: Rounds
+) -> None:
+    options = replace(PARENT, budget="auto", balance="sqrt", diversity="kcenter")
+    parent = select(pool, "composed", options)
+    composed = replace(rounds, parent=parent)
+    first = composed(start(0, never))
+    child = get_manifest(pool.catalog, first.manifest)
+    given = {name: child.options[name] for name in ("budget", "balance", "diversity")}
+    assert given == {"budget": "auto", "balance": "sqrt", "diversity": "kcenter"}
+    assert child.selected == child.options["resolved_budget"]
+    direct = select(replace(pool, student=None), "direct", replace(options, alpha=1.0))
+    assert first.content_hash == direct.content_hash
+
+
 def test_entered_and_left_are_counted_against_the_round_before(pool: Pool, rounds: Rounds) -> None:
     rng = np.random.default_rng(0)
     before = select(pool, "again", PARENT)

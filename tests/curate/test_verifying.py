@@ -33,6 +33,10 @@ KD3 = SelectOptions("kd3", budget=20, near_duplicates=0.9999, min_size=8)
         SelectOptions("kd3", budget=12, alpha=0.5),
         SelectOptions("random", per_class=3, seed=4),
         SelectOptions("entropy", budget=9, reverse=True, perceptual=2, max_copies=1),
+        SelectOptions("msp", budget="auto", balance="sqrt", near_duplicates=0.9999),
+        replace(KD3, budget="30%", diversity="kcenter"),
+        SelectOptions("msp", budget=24, diversity="facility", per_class=8),
+        SelectOptions("random", budget="auto", balance="full", diversity="clusters", seed=4),
     ],
 )
 def test_what_is_derived_again_is_the_same(pool: Pool, options: SelectOptions) -> None:
@@ -42,6 +46,17 @@ def test_what_is_derived_again_is_the_same(pool: Pool, options: SelectOptions) -
     assert found.derived_hash == found.content_hash == made.content_hash
     assert (found.new_images, found.gone_images, found.differences) == (0, 0, {})
     assert query(pool.catalog.workspace, "SELECT count(*) FROM manifests") == [(1,)]
+
+
+def test_another_budget_than_the_one_explained_is_found(pool: Pool) -> None:
+    made = select(pool, "first", SelectOptions("msp", budget="auto"))
+    with pool.catalog.write() as connection:
+        connection.execute(
+            "UPDATE shifts SET value = -value WHERE estimator = 'bn_shift' AND model = ?",
+            [made.teacher],
+        )
+    found = verify_manifest(pool.catalog, "first")
+    assert found.derived_hash != made.content_hash and not found.is_whole
 
 
 def test_images_that_came_since_are_counted_and_change_nothing(

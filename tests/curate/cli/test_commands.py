@@ -117,6 +117,22 @@ def test_data_goes_to_stdout_and_notes_to_stderr(
     assert parsed(kdcurate("select", "-w", workspace, *options, "--json").out)["selected"] == 5
 
 
+def test_a_budget_that_is_worked_out_is_explained_wherever_it_is_shown(
+    kdcurate: Kdcurate, workspace: Path, teacher: str
+) -> None:
+    options = ("--teacher", teacher, "--strategy", "msp", "--budget", "auto", "--name", "first")
+    composed = (*options, "--balance", "sqrt", "--diversity", "clusters", *QUIET)
+    made = parsed(kdcurate("select", "-w", workspace, *composed, "--json").out)
+    text = kdcurate("select", "-w", workspace, *composed).out
+    shown = kdcurate("manifests", "show", "first", "-w", workspace).out
+    assert made["budget"].startswith(f"auto budget: {made['selected']} of ")
+    assert made["budget"] in text and made["budget"] in shown
+    stored = parsed(kdcurate("manifests", "show", "first", "-w", workspace, "--json").out)
+    assert stored["options"]["budget"] == "auto"
+    assert stored["options"]["resolved_budget"] == made["selected"]
+    assert kdcurate("manifests", "verify", "first", "-w", workspace).code == 0
+
+
 def test_a_mistyped_source_makes_no_workspace(
     kdcurate: Kdcurate, teacher: str, tmp_path: Path
 ) -> None:
@@ -256,6 +272,12 @@ def test_a_wrong_option_is_wrong_usage(kdcurate: Kdcurate) -> None:
         (("select", "-w", "{ws}", "--teacher", "{tmp}/no.toml"), 1, "no.toml"),
         (("select", "-w", "{ws}", "--teacher", "cifar:resnet9"), 1, "did you mean"),
         (("select", "-w", "{ws}", "--teacher", "{teacher}", "--budget", "0"), 2, "--budget is 0"),
+        (("select", "-w", "{ws}", "--teacher", "{teacher}", "--budget", "ten"), 2, "such as 10%"),
+        (
+            ("select", "-w", "{ws}", "--teacher", "{teacher}", "--diversity", "kcentre"),
+            2,
+            "kcenter",
+        ),
         (("select", "-w", "{ws}", "--teacher", "{teacher}", "--device", "tpu"), 2, "--device is"),
         (("manifests", "show", "nothing", "-w", "{ws}"), 2, "'nothing'"),
         (("manifests", "explain", "nothing", "1", "-w", "{ws}"), 2, "'nothing'"),
