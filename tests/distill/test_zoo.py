@@ -10,6 +10,7 @@ from torch import nn
 from torchvision.models import mobilenetv2, shufflenetv2, vgg
 
 from distill.methods import find_method
+from distill.methods.base import Batch
 from distill.networks import InputSpec, Network, cifar, load_network, save_student, zoo
 from distill.networks.cifar.mobilenet import InvertedResidual
 from distill.networks.cifar.parts import shuffle
@@ -83,7 +84,8 @@ def test_one_step_trains_every_weight(method: str, teacher: str, student: str) -
     made = find_method(method)(make(teacher), make(student, seed=1), {}).train()
     trained = {name: p for name, p in made.named_parameters() if p.requires_grad}
     before = {name: p.detach().clone() for name, p in trained.items()}
-    losses = made.loss(noise(4, 3, 28, 28), torch.ones(4), torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    losses = made.loss(Batch(noise(4, 3, 28, 28), torch.ones(4), generator=generator))
     losses["total"].backward()
     torch.optim.SGD(trained.values(), lr=0.1).step()
     for name, p in trained.items():
