@@ -212,8 +212,9 @@ def _insert_new_images(
     connection: duckdb.DuckDBPyConnection, stored: dict[int, bytes], batch: Batch
 ) -> None:
     new = {row["id"]: row for row in batch.images if row["id"] not in stored}
-    now = np.datetime64(time.time_ns() // 1000, "us")
-    insert(connection, "images", {**_columns(list(new.values())), "added_at": now} if new else {})
+    if new:
+        now = np.datetime64(time.time_ns() // 1000, "us")
+        insert(connection, "images", {**_columns(list(new.values())), "added_at": now})
 
 
 def _insert_vectors(
@@ -222,13 +223,10 @@ def _insert_vectors(
     """Those of images that have one already stay in the part, and nothing refers to them."""
     have = known.with_vector(batch.vector_ids)
     rows = [row for row, key in enumerate(batch.vector_ids) if key not in have]
-    columns = {
-        "image_id": [batch.vector_ids[row] for row in rows],
-        "embedder": embedder,
-        "part": number,
-        "row": rows,
-    }
-    insert(connection, "vectors", columns if rows else {})
+    ids = [batch.vector_ids[row] for row in rows]
+    if rows:
+        columns = {"image_id": ids, "embedder": embedder, "part": number, "row": rows}
+        insert(connection, "vectors", columns)
 
 
 def _refuse_collisions(stored: dict[int, bytes], batch: Batch) -> None:

@@ -33,6 +33,10 @@ class IdSet:
         """Start empty."""
         self._segments: list[Ids] = []
 
+    def __len__(self) -> int:
+        """Number of ids, where none was added twice."""
+        return sum(map(len, self._segments))
+
     def add(self, ids: Ids) -> None:
         """Add ids (n,); those that are there already do no harm."""
         self._segments.append(np.sort(ids))
@@ -106,8 +110,10 @@ class Known:
         with catalog.read() as connection:
             for ids in _chunks(connection, "image_id", "vectors", "embedder = ?", [embedder]):
                 self.vectors.add(ids)
-            for ids in _chunks(connection, "id", "images", _WITHOUT_VECTOR, [embedder]):
-                self._bare.add(ids)
+            # Only images have vectors: where there are as many of both, no image is without.
+            if _rows(connection, "images") > len(self.vectors):
+                for ids in _chunks(connection, "id", "images", _WITHOUT_VECTOR, [embedder]):
+                    self._bare.add(ids)
             self._places = HashFilter(room + sum(_rows(connection, table) for table in _PLACES))
             for table in _PLACES:
                 for hashes in _chunks(connection, "hash(uri)", table):
