@@ -17,7 +17,9 @@ def conv1(in_channels: int, out_channels: int, stride: int = 1, groups: int = 1)
 
 def shuffle(x: Tensor, groups: int) -> Tensor:
     """Mix the channels of (B, C, H, W): the first of each group, the second of each, and so on."""
-    return x.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)
+    batch, channels, height, width = x.shape
+    grouped = x.reshape(batch, groups, channels // groups, height, width)
+    return grouped.transpose(1, 2).flatten(1, 2)
 
 
 def initialise(module: nn.Module) -> None:
