@@ -91,7 +91,7 @@ def test_one_step_trains_every_weight(method: str, teacher: str, student: str) -
     for name, p in trained.items():
         assert p.grad is not None and bool(p.isfinite().all()), name
     assert any(not torch.equal(p, before[name]) for name, p in trained.items())
-    assert made.deployed()(noise(1, 3, 28, 28)).shape == (1, 5)
+    assert made.eval().deployed()(noise(1, 3, 28, 28)).shape == (1, 5)
 
 
 def test_channels_are_shuffled_by_hand() -> None:
