@@ -43,7 +43,8 @@ def reference_of(count: int, seed: int = 1) -> Reference:
 
 
 REFERENCE = reference_of(300)
-SAMPLE = Sample(np.arange(700, dtype=np.int64), *made(2, 700, shift=0.3))
+PROMPTS = unit(np.random.default_rng(4).normal(size=(K, D)))
+SAMPLE = Sample(np.arange(700, dtype=np.int64), *made(2, 700, shift=0.3), lambda: PROMPTS)
 VECTORS, LOGITS = made(3, 90, shift=0.2)
 
 
