@@ -15,7 +15,7 @@ from curate.shift import store_estimate
 from index.errors import UsageError
 from index.parts import Ids
 from index.progress import Progress, Silent
-from index.vectors import sample_vectors, vectors_of
+from index.vectors import live_count, sample_vectors, vectors_of
 
 SAMPLE_IMAGES = 20_000
 _SEED = 0
@@ -75,7 +75,8 @@ def _values(
     pool: Pool, logits: StoredLogits, name: str, fitted: Fitted, progress: Progress
 ) -> Iterator[tuple[Ids, Floats]]:
     assert pool.embedder is not None
-    with progress.step(f"Estimating {name}", None, "images") as advance:
+    total = live_count(pool.catalog, pool.embedder)
+    with progress.step(f"Estimating {name}", total, "images") as advance:
         for ids, rows in logits.batches():
             yield ids, fitted(vectors_of(pool.catalog, pool.embedder, ids), rows)
             advance(len(ids))

@@ -15,10 +15,12 @@ from curate.manifest import Manifest
 from curate.networks import scored_pool
 from curate.pool import Pool
 from curate.references import stored_reference
-from curate.rounds import Rounds
+from curate.rounds import prepare_rounds
 from curate.selection import SelectOptions, select
 from curate.verifying import verify_manifest
 from distill.networks import load_embedder, load_network, register
+from distill.options import TrainOptions
+from distill.run import RunOptions
 from distill.selection import read_selection
 from distill.trainer import RoundStart
 from index.build import build_index
@@ -29,6 +31,7 @@ from index.vectors import sample_vectors, vectors_of
 
 from ..helpers import IMAGES, crawl_files, pixels_of, png, query, write_files
 
+CPU = TrainOptions(device="cpu")
 BY_REFERENCE = [name for name in ESTIMATORS if needs_reference(name)]
 
 
@@ -257,8 +260,9 @@ def test_rounds_keep_the_reference_and_the_weights_of_their_parent(
     other = with_reference(referred, teacher, another)
     select(other, "meanwhile", replace(options, budget=9))
     ids = np.sort(weights(parent, referred)["ids"])
-    pool = replace(referred, student=None, only=ids, reference=parent.options["reference"])
-    rounds = Rounds(referred.catalog, parent, pool, "run", Silent())
+    run = RunOptions("parent", teacher, "cifar:resnet8", "kd", CPU, {}, workers=0)
+    prepared = prepare_rounds(referred.catalog, run, load_network(teacher), Silent())
+    rounds = prepared("run", ids)
     first = rounds(RoundStart(0, 1, 60.0, False, lambda: pytest.fail("no say yet")))
     assert np.array_equal(first.weights, read_selection(referred.catalog, "parent").weights)
     rows = query(
