@@ -143,13 +143,8 @@ class Bench:
             half.write_parquet(str(self.half(name)))
 
     def select(self, arm: Arm, seed: int, student: str) -> dict[str, Any]:
-        """Select an arm's images; the same ones whatever the seed, unless the strategy draws.
-
-        Args:
-            student: card of the student that some arms compare with the teacher.
-        """
+        """Select an arm's images; `student` is the card that some arms compare with the teacher."""
         words = {REFERENCE: str(self.original), STUDENT: student}
-        seed = seed if arm.seeded else 0
         found: dict[str, Any] = run(
             *("select", "-w", self.workspace / arm.pool, "--teacher", self.teacher),
             *(words.get(word, word) for word in arm.select),
@@ -175,7 +170,7 @@ class Bench:
         print(f"{arm.label}, seed {seed}: {found}", file=sys.stderr, flush=True)
         return found
 
-    def describe(self, arm: Arm, manifest: str) -> dict[str, float]:
+    def describe(self, arm: Arm, manifest: str) -> dict[str, Any]:
         """What the ledger, and afterwards the true classes, say of the images that were taken."""
         (row,) = run("sql", DESCRIBE.format(manifest=manifest), "-w", self.workspace / arm.pool)
         return dict(row)
@@ -191,7 +186,9 @@ SELECT (SELECT avg((l.metadata->>'cifar10_class' IS NOT NULL)::INT) FROM selecte
         USING (image_id) WHERE s.manifest = '{manifest}') AS in_class,
        (SELECT -sum(share * ln(share)) FROM classes) AS entropy,
        (SELECT selected_mean FROM manifest_shift
-        WHERE manifest = '{manifest}' AND estimator = 'bn_shift') AS bn_shift
+        WHERE manifest = '{manifest}' AND estimator = 'bn_shift') AS bn_shift,
+       (SELECT printf('%.4f to %.4f', pool, selected) FROM manifest_measures
+        WHERE manifest = '{manifest}' AND measure = 'bn_moments') AS bn_moments
 """
 
 
@@ -208,7 +205,11 @@ def run(*arguments: str | Path, threads: int = 0) -> Any:
 def measure(bench: Bench, seeds: int, jobs: int, arms: Sequence[Arm]) -> list[dict[str, Any]]:
     """Select and train every arm; arms that choose the same images share their students."""
     first = bench.train(LEARNT, bench.select(LEARNT, 0, "")["manifest"], 0)["student"]
-    chosen = {(arm, seed): bench.select(arm, seed, first) for seed in range(seeds) for arm in arms}
+    chosen: dict[tuple[Arm, int], dict[str, Any]] = {}
+    for seed in range(seeds):
+        for arm in arms:
+            again = seed == 0 or arm.seeded
+            chosen[arm, seed] = bench.select(arm, seed, first) if again else chosen[arm, 0]
     students: dict[tuple[Any, ...], Any] = {}
     with ThreadPoolExecutor(jobs) as pool:
         for (arm, seed), manifest in chosen.items():
@@ -229,7 +230,7 @@ def measure(bench: Bench, seeds: int, jobs: int, arms: Sequence[Arm]) -> list[di
 def table(rows: list[dict[str, Any]]) -> list[str]:
     """The results as Markdown, best first."""
     columns = ("images", "kind", "accuracy", "sd", "each seed", "first half")
-    columns += ("of the classes", "entropy", "bn_shift")
+    columns += ("of the classes", "entropy", "bn_shift", "bn_moments, pool to selected")
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for row in sorted(rows, key=lambda row: -mean(row, "reported")):
         arm, each = row["arm"], [one["reported"] for one in row["trained"]]
@@ -238,7 +239,7 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
         lines.append(
             f"| {arm.label} | {arm.kind} | {100 * mean(row, 'reported'):.2f} | {100 * spread:.2f} "
             f"| {shown} | {share(mean(row, 'chosen'))} | {share(row['in_class'])} "
-            f"| {row['entropy']:.3f} | {row['bn_shift']:+.3f} |"
+            f"| {row['entropy']:.3f} | {row['bn_shift']:+.3f} | {row['bn_moments']} |"
         )
     return lines
 
