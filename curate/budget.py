@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import duckdb
 import numpy as np
-from numpy.typing import NDArray
 
 from curate.ledger import Ledger
 from index.catalog import literal
@@ -130,9 +129,12 @@ def knee(bins: Sequence[RankBin], cost: str) -> Resolved:
     `RankBin`. Where the value stays above the cost, or one of them is the same for all images, all
     are taken.
     """
+    from sklearn.isotonic import isotonic_regression  # only here: it takes a second to import
+
     total = sum(one.images for one in bins)
-    value = np.array([one.score for one in bins])
-    shift = isotonic([one.shift for one in bins], [one.images for one in bins])
+    value, shift = np.array([one.score for one in bins]), np.array([one.shift for one in bins])
+    if bins:
+        shift = isotonic_regression(shift, sample_weight=[one.images for one in bins])
     if len(set(value)) < 2 or not shift.any():
         same = "score" if len(set(value)) < 2 else f"shift ({cost})"
         why = f"all have the same {same}"
@@ -148,23 +150,6 @@ def knee(bins: Sequence[RankBin], cost: str) -> Resolved:
             "over the eligible images)",
         )
     return Resolved(max(1, total), f"auto budget: all {total:,} eligible images: {why}")
-
-
-def isotonic(values: Sequence[float], weights: Sequence[float]) -> NDArray[np.float64]:
-    """Return the non-decreasing sequence (n,) nearest to `values` (n,) in weighted squares.
-
-    Pool adjacent violators (Barlow and others, 1972): neighbours out of order take their mean.
-    """
-    blocks: list[tuple[float, float, int]] = []  # mean, weight, length
-    for value, weight in zip(values, weights, strict=True):
-        mean, heavy, long = value, weight, 1
-        while blocks and blocks[-1][0] >= mean:
-            before, light, short = blocks.pop()
-            mean = (before * light + mean * heavy) / (light + heavy)
-            heavy, long = heavy + light, long + short
-        blocks.append((mean, heavy, long))
-    means, _, lengths = zip(*blocks, strict=True) if blocks else ((), (), ())
-    return np.repeat(np.array(means, np.float64), np.array(lengths, np.int64))
 
 
 def _percent(share: str) -> Fraction:

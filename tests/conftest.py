@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-# Small inputs gain nothing from many threads, and results of float sums may depend on their number.
-# Set before anything imports torch or faiss, which read it once; child processes inherit it.
+# Small inputs gain nothing from many threads, results of float sums may depend on their number, and
+# another worker has the next core. Set before anything imports torch or faiss, which read it once;
+# child processes inherit it.
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(_variable, "2")
+    os.environ.setdefault(_variable, "1")
 # Threads that spin while they wait take the cores from the processes that they wait for.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 

@@ -7,15 +7,12 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from curate.budget import (
     RankBin,
     check_budget,
     cost_of,
-    isotonic,
     knee,
     parse_budget,
     rank_bins,
@@ -170,24 +167,3 @@ def test_auto_takes_the_first_estimate_that_there_is_or_says_that_there_is_none(
         UsageError, match="--budget auto needs an estimate of shift, and t has none"
     ):
         cost_of("auto", "t", ["bn_kl"])
-
-
-@settings(deadline=None, max_examples=60)
-@given(
-    st.lists(st.tuples(st.integers(-20, 20), st.integers(1, 5)), min_size=1, max_size=9),
-)
-def test_isotonic_is_the_largest_of_least_means(pairs: list[tuple[int, int]]) -> None:
-    values, weights = (np.array(column, float) for column in zip(*pairs, strict=True))
-    found = isotonic(values.tolist(), weights.tolist())
-    # The max-min formula: the largest over starts of the least over ends of the mean between.
-    expected = [
-        max(
-            min(
-                np.average(values[a : b + 1], weights=weights[a : b + 1])
-                for b in range(i, len(values))
-            )
-            for a in range(i + 1)
-        )
-        for i in range(len(values))
-    ]
-    np.testing.assert_allclose(found, expected, atol=1e-12)
