@@ -92,7 +92,7 @@ def test_an_image_that_cannot_be_read_again_for_the_moment_stays(
     build_url(ws, f"{server}/{kind}")
     (kept,) = rows(ws, "SELECT image_id FROM locations WHERE uri LIKE '%/1.png'")
     with Catalog(ws).write() as connection:
-        connection.execute("INSERT INTO scores (image_id, model) VALUES (?, 'm')", list(kept))
+        connection.execute("INSERT INTO scores VALUES (?, 'm', 0, 1, 0, 0)", list(kept))
     (crawl / "folder" / "4.png").write_bytes(png(4))  # so that the slice is another
     (crawl / "l.txt").write_text("".join(f"folder/{seed}.png\n" for seed in range(5)))
     Overloaded.refusals["1.png"] = 1000
