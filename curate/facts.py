@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,17 +31,16 @@ class Facts:
         folder: Path,
         teacher: str,
         student: str | None,
-        signals: Collection[str],
-        reference: str | None = None,
+        signals: Mapping[str, str | None],
     ) -> None:
         """Write the join to a file in the scratch folder `folder`.
 
-        `reference` is the key of the set whose estimates are meant, of those that are by one.
+        `signals` says of each what it was fitted on, see `curate.fitted.fitted_on`.
         """
         self._folder = folder
         self._student = student
         self._file = folder / "facts.parquet"
-        catalog.write_parquet(_query(teacher, student, signals, reference), self._file)
+        catalog.write_parquet(_query(teacher, student, signals), self._file)
 
     def batches(self, most: int) -> Iterator[Columns]:
         """Yield every image once, at most so many at a time and all of one part."""
@@ -78,9 +77,7 @@ def of_student(columns: Columns) -> Columns:
     return theirs | {"image_id": columns["image_id"]}
 
 
-def _query(
-    teacher: str, student: str | None, signals: Collection[str], reference: str | None
-) -> str:
+def _query(teacher: str, student: str | None, signals: Mapping[str, str | None]) -> str:
     """A file that is in order of parts is read a part at a time without reading all of it."""
     columns = ["s.image_id", *(f's."{name}"' for name in SCORES)]
     joins = []
@@ -90,7 +87,7 @@ def _query(
             f"LEFT JOIN scores t ON t.image_id = s.image_id AND t.model = {literal(student)}"
         )
     for number, name in enumerate(sorted(signals)):
-        value, join = signal_join(name, teacher, reference, f"v{number}")
+        value, join = signal_join(name, teacher, signals[name], f"v{number}")
         columns.append(f'{value}::FLOAT AS "{name}"')
         joins.append(join)
     return (

@@ -36,8 +36,10 @@ def settled_mode(catalog: Catalog, model: str, classes: int, asked: str | None) 
     return stored
 
 
-def kept_for(pool: Pool, strategy: Strategy, progress: Progress) -> str | None:
+def kept_for(pool: Pool, strategy: Strategy, progress: Progress, *, weighed: bool) -> str | None:
     """Return how the logits are kept that a strategy reads, None for all of them.
+
+    What images are `weighed` by is fitted to their vectors and logits.
 
     Raises:
         UsageError: the strategy reads logits, and none are kept.
@@ -46,6 +48,11 @@ def kept_for(pool: Pool, strategy: Strategy, progress: Progress) -> str | None:
     asked = [pool.teacher, *([stored] if stored and strategy.needs_student else [])]
     kept = {stored_mode(pool.catalog, model) or "full": model for model in asked}
     mode, needed = min(kept, key=MODES.index), logits_needed(strategy)
+    if mode == "none" and weighed:
+        raise UsageError(
+            f"--weights reads logits, and {kept[mode]} was scored with --logits none: leave it "
+            "out, or score in a new workspace"
+        )
     if mode == "none" and needed != "none":
         raise UsageError(
             f"{strategy.name} reads logits, and {kept[mode]} was scored with --logits none: choose "

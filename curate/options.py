@@ -8,6 +8,7 @@ from typing import Any
 from curate.budget import check_budget
 from curate.diversity import METHODS, NONE, Method
 from curate.filters import Filters
+from curate.fitted import fitted_names
 from curate.manifest import Manifest
 from curate.quotas import BALANCES
 from curate.signals import check_reference
@@ -58,6 +59,11 @@ class SelectOptions:
     def weighed_by(self) -> tuple[str, ...]:
         """The signals that the weights are made of."""
         return (DOMAIN,) if self.weights == DOMAIN else ()
+
+    @property
+    def signals(self) -> set[str]:
+        """The signals that strategy and weights need."""
+        return {*self.make_strategy().needs, *self.weighed_by}
 
     def check(self) -> None:
         """Check what does not depend on the pool.
@@ -121,9 +127,10 @@ class SelectOptions:
         return make_strategy(self.strategy, settings)
 
     @property
-    def compares_vectors(self) -> bool:
+    def reads_vectors(self) -> bool:
         """Tell whether the decisions depend on the vectors of an embedder."""
-        return self.near_duplicates is not None or self.method is not None
+        fitted = self.signals.intersection(fitted_names())
+        return self.near_duplicates is not None or self.method is not None or bool(fitted)
 
     @classmethod
     def of(cls, manifest: Manifest) -> SelectOptions:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.facts import Columns, Facts, of_student
-from curate.fitted import stored_fitted
+from curate.fitted import fitted_on, stored_fitted
 from curate.logits import Logits, StoredLogits
 from curate.shift import stored_estimates
 from curate.strategies.agreement import agreement
@@ -72,7 +72,7 @@ class Pool:
     def _estimates(self) -> list[str]:
         return [
             *stored_estimates(self.catalog, self.teacher),
-            *stored_fitted(self.catalog, self.teacher, self.reference),
+            *stored_fitted(self.catalog, self.teacher, self.reference, self.embedder),
         ]
 
     def _student(self) -> Logits | None:
@@ -84,7 +84,8 @@ class Pool:
 
     def _facts(self, signals: Collection[str], folder: Path) -> Iterator[Columns]:
         student = self.student if self.student_logits is None else None
-        facts = Facts(self.catalog, folder, self.teacher, student, signals, self.reference)
+        fits = {name: fitted_on(name, self.reference, self.embedder) for name in signals}
+        facts = Facts(self.catalog, folder, self.teacher, student, fits)
         for columns in facts.batches(max(_LEAST_ROWS, _VALUES_AT_ONCE // self.classes)):
             if self.only is not None:
                 here = _among(self.only, columns["image_id"])

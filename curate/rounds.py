@@ -10,6 +10,7 @@ import numpy as np
 
 from curate.logits import ArrayLogits
 from curate.manifest import Manifest, find_manifest, get_manifest
+from curate.modes import stored_mode
 from curate.networks import pool_of, score
 from curate.options import SelectOptions
 from curate.pool import Pool
@@ -105,6 +106,11 @@ def prepare_rounds(
     parent = get_manifest(catalog, options.manifest)
     check_rounds(parent)
     score(catalog, teacher, options.train.device, workers=options.workers, progress=progress)
+    if stored_mode(catalog, teacher.key) == "none":
+        raise UsageError(
+            f"rounds mix the logits of teacher and student, and {teacher.key} was scored with "
+            "--logits none: leave --rounds out, or score in a new workspace"
+        )
 
     def make_reselect(run: str, ids: Ids) -> Rounds:
         pool = replace(

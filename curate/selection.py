@@ -9,7 +9,6 @@ import numpy as np
 
 from curate.budget import Resolved, cost_of, resolve
 from curate.diversity.picking import pick_diverse
-from curate.fitted import fitted_names
 from curate.fitted.update import update_fitted
 from curate.ledger import Ledger
 from curate.manifest import Manifest, commit_manifest, content_hash
@@ -79,9 +78,10 @@ def decide(
     strategy = options.make_strategy()
     if options.budget is not None:  # without one there is nothing to share
         options = replace(options, balance=options.balance or strategy.default_balance)
-    options = replace(options, logits=kept_for(pool, strategy, progress or Silent()))
+    kept = kept_for(pool, strategy, progress or Silent(), weighed=bool(options.weighed_by))
+    options = replace(options, logits=kept)
     _check(pool, strategy, options)
-    update_fitted(pool, _needs(strategy, options), progress)
+    update_fitted(pool, options.signals, progress)
     ledger = Ledger(folder, pool.classes)
     try:
         _fill(ledger, pool, strategy, options, progress or Silent())
@@ -100,7 +100,7 @@ def decide(
             options=options.as_json() | budget.as_json(),
             teacher=pool.teacher,
             student=pool.student,
-            embedder=pool.embedder if _reads_vectors(strategy, options) else None,
+            embedder=pool.embedder if options.reads_vectors else None,
             parent=parent,
             seed=options.seed,
             pool=total,
@@ -148,20 +148,11 @@ def _compose(ledger: Ledger, pool: Pool, options: SelectOptions, progress: Progr
     return budget
 
 
-def _needs(strategy: Strategy, options: SelectOptions) -> set[str]:
-    return {*strategy.needs, *options.weighed_by}
-
-
-def _reads_vectors(strategy: Strategy, options: SelectOptions) -> bool:
-    fitted = _needs(strategy, options).intersection(fitted_names())
-    return options.compares_vectors or bool(fitted)
-
-
 def _fill(
     ledger: Ledger, pool: Pool, strategy: Strategy, options: SelectOptions, progress: Progress
 ) -> None:
     for batch, components in pool.batches(
-        _needs(strategy, options), ledger.scratch, logits=logits_needed(strategy) != "none"
+        options.signals, ledger.scratch, logits=logits_needed(strategy) != "none"
     ):
         scored = strategy.score(batch)
         check_scored(options.strategy, batch.ids, scored, pool.classes)

@@ -44,15 +44,15 @@ def check_needs(catalog: Catalog, teacher: str, strategy: str, needs: Iterable[s
             )
 
 
-def signal_join(name: str, teacher: str, reference: str | None, alias: str) -> tuple[str, str]:
+def signal_join(name: str, teacher: str, fit: str | None, alias: str) -> tuple[str, str]:
     """Return SQL of a signal's value, and of the join that brings it to rows `s` of `scores`.
 
-    Estimates by a reference are those of the set with the key `reference`, of no other. Where an
-    image has no value, it is NULL.
+    Of a fitted estimate only what was fitted on `fit` counts, see `curate.fitted.fitted_on`. Where
+    an image has no value, it is NULL.
     """
     if name in COLUMNS:
         return f"{alias}.{name}", f"LEFT JOIN images {alias} ON {alias}.id = s.image_id"
-    known = literal(reference) if reference and needs_reference(name) else "NULL"
+    known = "NULL" if fit is None else literal(fit)
     return f"{alias}.value", (
         f"LEFT JOIN shifts {alias} ON {alias}.image_id = s.image_id "
         f"AND {alias}.model = {literal(teacher)} AND {alias}.estimator = {literal(name)} "

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from curate.fitted import BY_POOL
 from curate.importing import IMPORTED
 from curate.manifest import Manifest, content_hash, get_manifest, ranked
 from curate.options import SelectOptions
@@ -130,6 +131,9 @@ def _underivable(catalog: Catalog, manifest: Manifest, found: Verified) -> str |
             return reason
     if found.gone_images:
         return "images that it decided are gone"
+    fitted = sorted(SelectOptions.of(manifest).signals & BY_POOL)
+    if found.new_images and fitted:
+        return f"images came since: {', '.join(fitted)} would be fitted to a pool with them"
     return None
 
 

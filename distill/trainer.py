@@ -31,7 +31,7 @@ from distill.networks import Network, map_batches, normalise
 from distill.options import TrainOptions, resolve_precision
 from distill.schedule import SCHEDULES
 from distill.selection import Selection
-from index.errors import KdcurateError, UsageError
+from index.errors import KdcurateError, UsageError, WorkspaceError
 from index.parts import half
 from index.progress import Progress, Silent
 
@@ -258,8 +258,13 @@ class Trainer:
         if state is None:
             self._metrics.rewind(0)
             return 0
+        stored_optimizers = state.get("optimizers", ())
+        if len(stored_optimizers) != len(self._optimizers):
+            raise WorkspaceError(
+                f"{self.checkpoint_path} is of another version of kdcurate: delete it to train anew"
+            )
         self._method.load_state_dict(state["method"])
-        for optimizer, stored in zip(self._optimizers, state["optimizers"], strict=True):
+        for optimizer, stored in zip(self._optimizers, stored_optimizers, strict=True):
             optimizer.load_state_dict(stored)
         step = int(state["step"])
         self._began -= state["seconds"]

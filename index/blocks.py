@@ -125,6 +125,10 @@ def _write(file: int, buffer: memoryview, position: int) -> None:
 
 
 def _give_back(free: deque[int], block: int, memory: mmap.mmap) -> None:
-    if len(memory) > _KEPT:
-        memory.madvise(mmap.MADV_REMOVE, _KEPT, len(memory) - _KEPT)
-    free.append(block)
+    try:
+        if len(memory) > _KEPT:
+            memory.madvise(mmap.MADV_REMOVE, _KEPT, len(memory) - _KEPT)
+    except OSError:
+        pass  # a kernel that cannot: the block keeps its memory
+    finally:
+        free.append(block)

@@ -149,6 +149,7 @@ def _commit(
     if batch.part is not None:
         record_part(connection, batch.part)
         _insert_vectors(connection, batch, batch.part.part, embedder, known)
+    # The batches of a transaction know one another; one that fails ends the build and all this.
     known.add([row["id"] for row in batch.images], batch.vector_ids)
     _forget_other_formats(connection, [row["key"] for row in batch.partitions], embedder)
     insert(connection, "partitions", {**_columns(batch.partitions), "embedder": embedder})

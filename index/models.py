@@ -10,19 +10,25 @@ from index.catalog import Catalog, one
 def register_model(
     catalog: Catalog, key: str, architecture: str, card_json: str, classes: Sequence[str] | None
 ) -> None:
-    """Record a network once under its key; once more where now its classes have names."""
-    known = "SELECT count(*) FROM models WHERE key = ? AND (classes IS NOT NULL OR ?)"
+    """Record a network under its key, and the names of its classes as they were last given.
+
+    An estimate by other names (`clip_text`) is forgotten with them.
+    """
+    names = list(classes) if classes else None
+    known = "SELECT count(*) FROM models WHERE key = ? AND (? IS NULL OR classes = ?)"
     if catalog.exists():
         with catalog.read() as connection:
-            if one(connection, known, [key, not classes]) != (0,):
+            if one(connection, known, [key, names, names]) != (0,):
                 return
     with catalog.write() as connection:
-        if classes:
-            connection.execute("DELETE FROM models WHERE key = ? AND classes IS NULL", [key])
+        connection.execute(
+            "UPDATE models SET classes = ?, card = ? WHERE key = ?", [names, card_json, key]
+        )
+        connection.execute("DELETE FROM shifts WHERE model = ? AND estimator = 'clip_text'", [key])
         connection.execute(
             "INSERT INTO models SELECT ?, ?, ?, ?, now() "
             "WHERE NOT EXISTS (SELECT 1 FROM models WHERE key = ?)",
-            [key, architecture, card_json, list(classes) if classes else None, key],
+            [key, architecture, card_json, names, key],
         )
 
 

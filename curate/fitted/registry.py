@@ -28,11 +28,24 @@ ESTIMATORS: dict[str, Estimator] = {
     "odsd": from_pool(fit_odsd),
     "clip_text": from_pool(fit_clip_text),
 }
+# What these come to depends on the other images of the pool.
+BY_POOL = frozenset({"mmd_witness", "domain", "dsir", "odsd"})
 
 
 def fitted_names() -> tuple[str, ...]:
     """Return the names of all estimates that are fitted."""
     return tuple(ESTIMATORS)
+
+
+def fitted_on(name: str, reference: str | None, embedder: str | None) -> str | None:
+    """Return what the stored values of an estimate go by, beside the teacher.
+
+    The key of the reference set, which holds its embedder's too, or of the embedder alone; None of
+    an estimate that is not fitted.
+    """
+    if name not in ESTIMATORS:
+        return None
+    return reference if ESTIMATORS[name].needs_reference else embedder
 
 
 def needs_reference(name: str) -> bool:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from curate.fitted.registry import ESTIMATORS, needs_reference
+from curate.fitted.registry import ESTIMATORS, fitted_on
 from index.catalog import Catalog
 
 
-def stored_fitted(catalog: Catalog, teacher: str, reference: str | None) -> list[str]:
+def stored_fitted(
+    catalog: Catalog, teacher: str, reference: str | None, embedder: str | None
+) -> list[str]:
     """Return the fitted estimates that every image of the pool has, by the fit of today's pool.
 
-    Those of another reference set are none of them.
+    Those of another reference set, or by another embedder's vectors, are none of them.
     """
     with catalog.read() as connection:
         rows = connection.execute(
@@ -21,5 +23,5 @@ def stored_fitted(catalog: Catalog, teacher: str, reference: str | None) -> list
     return [
         name
         for name, key in rows
-        if name in ESTIMATORS and key == (reference if needs_reference(name) else None)
+        if name in ESTIMATORS and key is not None and key == fitted_on(name, reference, embedder)
     ]

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from functools import partial
 
 from curate.fitted.base import Fitted, Floats, Sample
-from curate.fitted.registry import ESTIMATORS
+from curate.fitted.registry import ESTIMATORS, fitted_on
 from curate.fitted.stored import stored_fitted
 from curate.logits import StoredLogits
 from curate.pool import Pool
@@ -40,7 +40,7 @@ def update_fitted(
         raise UsageError(
             f"{wanted[0]} needs the vectors of an index: run build-index with an embedder"
         )
-    stored = stored_fitted(pool.catalog, pool.teacher, pool.reference)
+    stored = stored_fitted(pool.catalog, pool.teacher, pool.reference, pool.embedder)
     missing = [name for name in wanted if name not in stored]
     if not missing:
         return
@@ -54,7 +54,7 @@ def update_fitted(
             pool.teacher,
             name,
             _values(pool, logits, name, estimator.fit(reference, sample), progress or Silent()),
-            pool.reference if estimator.needs_reference else None,
+            fitted_on(name, pool.reference, pool.embedder),
         )
 
 

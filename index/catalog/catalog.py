@@ -44,7 +44,7 @@ class Catalog:
 
     @contextmanager
     def read(self, patience_s: float = READ_PATIENCE_S) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Open read-only, beside any number of other readers.
+        """Open read-only, beside any number of other readers; an older schema is upgraded first.
 
         Raises:
             WorkspaceError: there is no catalog here, or it is damaged or of a newer version.
@@ -56,7 +56,11 @@ class Catalog:
             )
         connection = self._connect(read_only=True, patience_s=patience_s)
         try:
-            _check_version(connection, self.path, must_be_current=True)
+            if _version_of(connection, self.path) < _newest():
+                connection.close()
+                with self.write():
+                    pass
+                connection = self._connect(read_only=True, patience_s=patience_s)
             yield connection
         finally:
             connection.close()
@@ -161,24 +165,22 @@ def _version(connection: duckdb.DuckDBPyConnection) -> int:
     return int(row[0]) if row else 0
 
 
-def _check_version(
-    connection: duckdb.DuckDBPyConnection, path: Path, *, must_be_current: bool
-) -> int:
-    version, newest = _version(connection), _migrations()[-1][0]
+def _newest() -> int:
+    return _migrations()[-1][0]
+
+
+def _version_of(connection: duckdb.DuckDBPyConnection, path: Path) -> int:
+    version, newest = _version(connection), _newest()
     if version > newest:
         raise WorkspaceError(
             f"{path} was written by a newer kdcurate (schema {version}, this one knows {newest}): "
             "upgrade kdcurate"
         )
-    if must_be_current and version < newest:
-        raise WorkspaceError(
-            f"{path} has schema {version}, this kdcurate needs {newest}: run build-index to upgrade"
-        )
     return version
 
 
 def _migrate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    version = _check_version(connection, path, must_be_current=False)
+    version = _version_of(connection, path)
     for number, script in _migrations():
         if number <= version:
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -190,3 +191,9 @@ def test_balance_of_labels_is_known_in_every_mode(pools: dict[str, Pool]) -> Non
         )
     assert len(found) == 1
     assert all(value is not None for value in next(iter(found)))
+
+
+def test_weights_are_refused_before_anything_is_fitted(pools: dict[str, Pool]) -> None:
+    pool = replace(pools["none"], reference="key", embedder="net")
+    with pytest.raises(UsageError, match="--weights reads logits, and net was scored with"):
+        select(pool, None, SelectOptions("random", weights="domain"))

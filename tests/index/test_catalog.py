@@ -143,11 +143,12 @@ def test_a_newer_schema_is_refused(catalog: Catalog) -> None:
             pass
 
 
-def test_an_older_schema_is_brought_up_to_date_by_writing(tmp_path: Path) -> None:
+def test_an_older_schema_is_brought_up_to_date_by_reading_and_by_writing(tmp_path: Path) -> None:
     catalog = Catalog(tmp_path)
     duckdb.connect(catalog.path).close()
-    with pytest.raises(WorkspaceError, match="has schema 0"), catalog.read():
-        pass
+    assert uris(catalog) == []
+    catalog.path.unlink()
+    duckdb.connect(catalog.path).close()
     put(catalog, "x")
     assert uris(catalog) == ["x"]
 
@@ -216,6 +217,20 @@ def test_a_network_is_recorded_once(catalog: Catalog) -> None:
     with catalog.read() as connection:
         found = connection.execute("SELECT key, architecture, classes FROM models").fetchall()
     assert found == [("net-1", "tests:net", ["a", "b"])]
+
+
+def test_names_of_classes_are_those_last_given_and_change_nothing_else(catalog: Catalog) -> None:
+    when = "SELECT added_at FROM models"
+    register_model(catalog, "net-1", "tests:net", "{}", ["a", "b"])
+    with catalog.write() as connection:
+        before = connection.execute(when).fetchall()
+        for estimator in ("clip_text", "bn_shift"):
+            connection.execute("INSERT INTO shifts VALUES (7, 'net-1', ?, 0.5, NULL)", [estimator])
+    register_model(catalog, "net-1", "tests:net", "{}", ["b", "a"])
+    with catalog.read() as connection:
+        assert connection.execute("SELECT classes FROM models").fetchall() == [(["b", "a"],)]
+        assert connection.execute(when).fetchall() == before
+        assert connection.execute("SELECT estimator FROM shifts").fetchall() == [("bn_shift",)]
 
 
 big = st.integers(-(2**63), 2**63 - 1)

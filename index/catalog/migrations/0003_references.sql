@@ -1,5 +1,5 @@
 ALTER TABLE shifts ADD COLUMN reference VARCHAR;
-COMMENT ON COLUMN shifts.reference IS 'reference_sets.key that the estimate was fitted on; NULL where it needs no reference';
+COMMENT ON COLUMN shifts.reference IS 'what the estimate was fitted on: reference_sets.key, or where it needs none models.key of the embedder; NULL of the teacher''s own estimates';
 COMMENT ON COLUMN shifts.estimator IS 'bn_shift, bn_kl, null_space, classifier_angle: a network has those that fit its layers; knn and others: fitted over the vectors';
 COMMENT ON COLUMN shifts.value IS 'larger is further; of classifier_angle, prototype, mmd_witness, domain, dsir and retrieve, larger is nearer';
 COMMENT ON COLUMN manifests.embedder IS 'models.key of the embedder whose near-duplicates were looked for, or over whose vectors an estimate was fitted';
@@ -51,14 +51,14 @@ CREATE OR REPLACE VIEW manifest_shift AS
                median(s.value) FILTER (d.selected) AS selected_median, median(s.value) FILTER (NOT d.selected) AS rejected_median
         FROM decisions d JOIN manifests dm ON dm.name = d.manifest
              JOIN shifts s ON s.image_id = d.image_id AND s.model = dm.teacher
-                  AND (s.reference IS NULL OR s.reference = dm.options->>'reference')
+                  AND (s.reference IS NULL OR s.reference IN (dm.options->>'reference', dm.embedder))
         GROUP BY d.manifest, s.estimator) shifted ON shifted.manifest = m.name
     LEFT JOIN (
         SELECT d.manifest, avg((NOT a.agrees)::INTEGER) AS pool_disagreement,
                avg((NOT a.agrees)::INTEGER) FILTER (d.selected) AS selected_disagreement
         FROM decisions d JOIN agreement a ON a.manifest = d.manifest AND a.image_id = d.image_id
         GROUP BY d.manifest) agreed ON agreed.manifest = m.name;
-COMMENT ON VIEW manifest_shift IS 'how far what each manifest took and left is from the teacher''s own data: one row per manifest and stored estimate, of those by a reference only its own, one in all where there is none';
+COMMENT ON VIEW manifest_shift IS 'how far what each manifest took and left is from the teacher''s own data: one row per manifest and stored estimate, of those by a reference or an embedder only its own, one in all where there is none';
 COMMENT ON COLUMN manifest_shift.manifest IS 'manifests.name';
 COMMENT ON COLUMN manifest_shift.estimator IS 'shifts.estimator, e.g. bn_shift; NULL where the teacher has no estimate';
 COMMENT ON COLUMN manifest_shift.pool_mean IS 'mean estimate of all images that were decided and are still catalogued; smaller is closer where shifts.value says so';

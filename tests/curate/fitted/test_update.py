@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from curate.fitted import ESTIMATORS, Sample, needs_reference
+from curate.fitted import ESTIMATORS, Sample, needs_reference, stored_fitted
 from curate.logits import StoredLogits
 from curate.manifest import Manifest
 from curate.networks import scored_pool
@@ -158,6 +159,8 @@ def test_a_pool_that_grew_is_fitted_anew(
     # What is fitted to the reference alone derives the older manifest as it was.
     found = verify_manifest(referred.catalog, "knn")
     assert found.is_whole and found.new_images == 5, found.problems
+    found = verify_manifest(referred.catalog, "domain")
+    assert found.is_whole and "domain would be fitted" in str(found.not_derived)
 
 
 def test_a_damaged_reference_is_named_when_it_is_needed(
@@ -272,3 +275,10 @@ def test_rounds_keep_the_reference_and_the_weights_of_their_parent(
         "WHERE name = 'run/round-001'",
     )
     assert rows == [(referred.reference, "domain")]
+
+
+def test_what_is_fitted_to_the_pool_alone_goes_by_its_embedder(referred: Pool) -> None:
+    select(referred, "first", SelectOptions("odsd_like", budget=9))
+    stored = partial(stored_fitted, referred.catalog, referred.teacher, None)
+    assert "odsd" in stored(referred.embedder)
+    assert "odsd" not in stored("another-embedder") + stored(None)
