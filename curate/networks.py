@@ -58,14 +58,16 @@ def scored_pool(
             f"{teacher} has {network.num_classes} classes, {student} {learner.num_classes}: "
             "they must be the same"
         )
+    for model in filter(None, (network, learner)):  # before anything is read or scored
+        mode = settled_mode(catalog, model.key, model.num_classes, logits)
+        if progress and logits not in (None, mode):
+            progress.say(f"{model.key} was scored with --logits {mode}, and keeps to it")
     known = None
     if reference:
         _, card = choose_embedder(catalog, embedder)
         known = load_reference(
             catalog, reference, card, network, device, workers=workers, progress=progress
         ).key
-    for model in filter(None, (network, learner)):
-        settled_mode(catalog, model.key, model.num_classes, logits)  # before the first is scored
     for model in filter(None, (network, learner)):
         score(catalog, model, device, workers=workers, logits=logits, progress=progress)
     return replace(

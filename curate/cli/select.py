@@ -143,8 +143,8 @@ def select(
         str | None,
         typer.Option(
             help="What is kept of the logits: full (the default), top32 (140 bytes an image), or "
-            "none, from which only random, msp, dfnd and kd3 select. The first pass of a network "
-            "settles it; --dry-run says what each allows."
+            "none; --dry-run says which strategies each allows. top32 is for more than 32 classes. "
+            "The first pass of a network settles it."
         ),
     ] = None,
     seed: Seed = 0,

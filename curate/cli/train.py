@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -118,7 +119,8 @@ def distill(
     )
     (print_json if json else print_pairs)(asdict(result))
     if not json:
-        note(f"next: kdcurate evaluate {result.student} --data LABELLED")
+        command = shlex.join(["kdcurate", "evaluate", str(result.student)])
+        note(f"next: {command} --data LABELLED")
 
 
 def evaluate(

@@ -107,6 +107,9 @@ class Method(nn.Module, ABC):
         except ValidationError as error:
             problem = error.errors()[0]
             key = ".".join(str(part) for part in problem["loc"])
+            if key == "without" and key not in cls.options_type.model_fields:
+                reason = f"--without is kd3's: {cls.name} has no parts to leave out"
+                raise UsageError(reason) from error
             known = ", ".join(cls.options_type.model_fields) or "none"
             raise UsageError(
                 f"method {cls.name}, option '{key}': {problem['msg']} (its options: {known})"

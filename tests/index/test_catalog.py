@@ -167,9 +167,7 @@ def test_a_catalog_without_references_keeps_its_estimates(tmp_path: Path) -> Non
         connection.execute(f"INSERT INTO manifests VALUES {facts}")
         row = "('m', 7, true, 1, 0, 1, 0.9, NULL, MAP {}, 'selected')"
         connection.execute(f"INSERT INTO decisions VALUES {row}")
-    with pytest.raises(WorkspaceError, match="has schema 2, this kdcurate needs 3"), catalog.read():
-        pass
-    put(catalog, "x")
+    assert uris(catalog) == []  # whoever looks first upgrades it
     with catalog.write() as connection:
         connection.execute("INSERT INTO shifts VALUES (7, 'net', 'knn', 2, 'other')")
     with catalog.read() as connection:
