@@ -30,6 +30,12 @@ Array = npt.NDArray[np.float64]
 WEIGHTS = torch.tensor([1.0, 0.5, 0.0, 2.0])
 
 
+@pytest.fixture(autouse=True)
+def same_weights() -> None:
+    """Networks begin with the same weights, whatever ran before."""
+    torch.manual_seed(0)
+
+
 def numpy(tensor: Tensor) -> Array:
     result: Array = tensor.detach().double().numpy()
     return result

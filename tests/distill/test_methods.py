@@ -26,6 +26,12 @@ from .helpers import Mlp, batch, network, noise, tiny
 Array = npt.NDArray[np.float64]
 
 
+@pytest.fixture(autouse=True)
+def same_weights() -> None:
+    """Networks begin with the same weights, whatever ran before."""
+    torch.manual_seed(0)
+
+
 def softmax(logits: Array) -> Array:
     powers = np.exp(logits - logits.max(1, keepdims=True))
     result: Array = powers / powers.sum(1, keepdims=True)

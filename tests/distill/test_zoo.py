@@ -43,6 +43,12 @@ PAIRS = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def same_weights() -> None:
+    """Networks begin with the same weights, whatever ran before."""
+    torch.manual_seed(0)
+
+
 def make(name: str, size: int = 28, seed: int = 0) -> Network:
     card = {"num_classes": 5, "input": InputSpec(size=size), "seed": seed}
     return load_network(f"cifar:{name}", allow_random=True, **card)  # type: ignore[arg-type]
