@@ -234,11 +234,12 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for row in sorted(rows, key=lambda row: -mean(row, "reported")):
         arm, each = row["arm"], [one["reported"] for one in row["trained"]]
+        marked = row["in_class"] if arm.pool == "web" else None
         shown = ", ".join(f"{100 * value:.2f}" for value in each)
         spread = statistics.stdev(each) if len(each) > 1 else math.nan
         lines.append(
             f"| {arm.label} | {arm.kind} | {100 * mean(row, 'reported'):.2f} | {100 * spread:.2f} "
-            f"| {shown} | {share(mean(row, 'chosen'))} | {share(row['in_class'])} "
+            f"| {shown} | {share(mean(row, 'chosen'))} | {share(marked)} "
             f"| {row['entropy']:.3f} | {row['bn_shift']:+.3f} | {row['bn_moments']} |"
         )
     return lines
