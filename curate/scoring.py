@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from curate.compact import packed
 from curate.shift import shift_store
+from curate.softmax import confidence, top_label
 from index.catalog import Catalog, insert, literal, one
 from index.decoding import Pixels, View
 from index.files import locked, remove_leftovers
@@ -90,8 +90,14 @@ class _Store:
         self._arrays: dict[str, list[Arrays]] = {}
 
     def add(self, ids: Ids, logits: Rows, shifts: Mapping[str, Rows]) -> None:
-        label, confidence = _prediction(logits)
-        self._facts.append({"image_id": ids, "pseudo_label": label, "confidence": confidence})
+        values = logits.astype(np.float32)
+        self._facts.append(
+            {
+                "image_id": ids,
+                "pseudo_label": top_label(values),
+                "confidence": confidence(values),
+            }
+        )
         stores = {self._logits: logits}
         stores |= {shift_store(self._model, name): raw for name, raw in shifts.items()}
         for store, rows in stores.items():
@@ -123,9 +129,3 @@ class _Store:
 
 def _joined(batches: list[Arrays]) -> Arrays:
     return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
-
-
-def _prediction(logits: Rows) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
-    values = logits.astype(np.float32)
-    shifted = np.exp(values - values.max(axis=1, keepdims=True))
-    return values.argmax(axis=1).astype(np.int16), 1.0 / shifted.sum(axis=1)

@@ -8,6 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+Vectors = NDArray[np.float32]
+
 
 def faiss_module() -> Any:
     """Import FAISS in one place: beside torch on macOS two OpenMP runtimes clash."""
@@ -18,6 +23,27 @@ def faiss_module() -> Any:
     if sys.platform == "darwin":
         faiss.omp_set_num_threads(1)
     return faiss
+
+
+def kmeans_centres(
+    vectors: Vectors, count: int, start: Vectors | None = None, **how: Any
+) -> Vectors:
+    """Return the centres (count, D) of k-means over all vectors (n, D).
+
+    By one thread, so that sums are always in the same order. `start` are the first centres, and
+    `how` what faiss.Kmeans takes: seed, niter, nredo, spherical.
+    """
+    kmeans = faiss_module().Kmeans(
+        vectors.shape[1],
+        count,
+        min_points_per_centroid=1,
+        max_points_per_centroid=len(vectors),
+        **how,
+    )
+    with one_thread():
+        kmeans.train(np.ascontiguousarray(vectors), init_centroids=start)
+    centres: Vectors = kmeans.centroids
+    return centres
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from curate.diversity.base import Candidates, Method, Picks
 from curate.quotas import class_quotas
-from index.faissing import faiss_module, one_thread
+from index.faissing import kmeans_centres
 from index.vectors import Vectors
 
 PICKS_A_LEAF = 2
@@ -56,33 +56,23 @@ CLUSTERS = Method(
 def balanced_leaves(vectors: Vectors, count: int, seed: int) -> Iterator[Members]:
     """Yield the members of each of so many leaves, positions in ascending order."""
     nodes = [(np.arange(len(vectors)), count)]
-    with one_thread():
-        while nodes:
-            members, leaves = nodes.pop()
-            if leaves == 1:
-                yield members
-                continue
-            left = leaves // 2
-            ordered = members[_from_side_to_side(vectors[members], seed).argsort(kind="stable")]
-            cut = len(members) * left // leaves
-            nodes.append((np.sort(ordered[cut:]), leaves - left))
-            nodes.append((np.sort(ordered[:cut]), left))
+    while nodes:
+        members, leaves = nodes.pop()
+        if leaves == 1:
+            yield members
+            continue
+        left = leaves // 2
+        ordered = members[_from_side_to_side(vectors[members], seed).argsort(kind="stable")]
+        cut = len(members) * left // leaves
+        nodes.append((np.sort(ordered[cut:]), leaves - left))
+        nodes.append((np.sort(ordered[:cut]), left))
 
 
 def _from_side_to_side(vectors: Vectors, seed: int) -> Vectors:
     """Return how much nearer each vector (n, D) is to one of two centroids than to the other."""
-    kmeans = faiss_module().Kmeans(
-        vectors.shape[1],
-        2,
-        niter=_ROUNDS,
-        nredo=_TRIES,
-        seed=1234 + seed,
-        spherical=True,
-        min_points_per_centroid=1,
-        max_points_per_centroid=len(vectors),
+    first, second = kmeans_centres(
+        vectors, 2, seed=1234 + seed, niter=_ROUNDS, nredo=_TRIES, spherical=True
     )
-    kmeans.train(vectors)
-    first, second = kmeans.centroids
     # Half of a unit vector's steps, for a difference may be twice as long: see `whole`.
     side: Vectors = vectors @ np.rint(2000 * (first - second)).astype(np.float32)
     return side

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from curate.fitted.base import Doubles, Fitted, Floats, Sample, in_blocks, squared_distances
 from curate.references import Reference
-from index.faissing import faiss_module, one_thread
+from index.faissing import kmeans_centres
 
 MOST_CODES = 256
 # Fewer for each, and FAISS warns that a centre is not trained well.
@@ -23,7 +23,7 @@ def fit_dsir(reference: Reference, sample: Sample) -> Fitted:
     """
     both = np.concatenate([reference.vectors, sample.vectors])
     codes = max(1, min(MOST_CODES, len(both) // _IMAGES_A_CODE))
-    centres = _centres(both, codes).astype(np.float64)
+    centres = kmeans_centres(both, codes, seed=_SEED, niter=_ROUNDS).astype(np.float64)
 
     def code_of(vectors: Doubles) -> NDArray[np.int64]:
         nearest: NDArray[np.int64] = squared_distances(vectors, centres).argmin(axis=1)
@@ -40,19 +40,3 @@ def fit_dsir(reference: Reference, sample: Sample) -> Fitted:
         return in_blocks(vectors, lambda block: ratio[code_of(block)])
 
     return estimate
-
-
-def _centres(vectors: Floats, codes: int) -> Floats:
-    """Return the centres (codes, D); one thread, so that sums are always in the same order."""
-    with one_thread():
-        kmeans = faiss_module().Kmeans(
-            vectors.shape[1],
-            codes,
-            niter=_ROUNDS,
-            seed=_SEED,
-            min_points_per_centroid=1,
-            max_points_per_centroid=len(vectors),
-        )
-        kmeans.train(np.ascontiguousarray(vectors))
-    centres: Floats = kmeans.centroids
-    return centres

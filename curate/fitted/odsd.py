@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.fitted.base import Doubles, Fitted, Floats, Sample, blocks
-from index.faissing import faiss_module, one_thread
+from index.faissing import kmeans_centres
 
 PROTOTYPES = 5
 _ROWS_AT_ONCE = 256
@@ -55,17 +55,8 @@ def _prototypes(vectors: Floats) -> Doubles:
     """Unit-norm rows (at most 5, D): centres of vectors (n, D), in the order of the sample."""
     if len(vectors) <= PROTOTYPES:
         return vectors.astype(np.float64)
-    kmeans = faiss_module().Kmeans(
-        vectors.shape[1],
-        PROTOTYPES,
-        seed=_SEED,
-        spherical=True,
-        min_points_per_centroid=1,
-        max_points_per_centroid=len(vectors),
-    )
-    with one_thread():  # several may sum up in another order
-        kmeans.train(np.ascontiguousarray(vectors), init_centroids=_spread(vectors))
-    centres = kmeans.centroids.astype(np.float64)
+    found = kmeans_centres(vectors, PROTOTYPES, _spread(vectors), seed=_SEED, spherical=True)
+    centres = found.astype(np.float64)
     unit: Doubles = centres / np.maximum(np.linalg.norm(centres, axis=1, keepdims=True), 1e-12)
     return unit
 

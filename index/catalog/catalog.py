@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib import resources
 from pathlib import Path
 
@@ -151,7 +152,9 @@ def _roll_back(connection: duckdb.DuckDBPyConnection) -> None:
         return  # the failure itself already ended the transaction
 
 
+@cache
 def _migrations() -> list[tuple[int, str]]:
+    """Number and script of each; a catalog is opened often, and they do not change meanwhile."""
     folder = resources.files("index.catalog") / "migrations"
     found = [entry for entry in folder.iterdir() if entry.name.endswith(".sql")]
     return sorted((int(entry.name[:4]), entry.read_text("utf-8")) for entry in found)
