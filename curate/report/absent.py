@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from curate.report.content import Content
 
+NO_STUDENT = "no student is trained yet: kdcurate distill"
+
 
 def absent_sections(content: Content) -> dict[str, str]:
     """Return the reason for each section that is left out."""
@@ -22,15 +24,14 @@ def absent_sections(content: Content) -> dict[str, str]:
     reasons = {
         "shifts": "the teacher has no shift estimate: it has no BatchNorm layers, or select "
         "stored none",
-        "agreement": "no student had a say and none is trained: give select --student, or distil",
+        "agreement": remarks
+        or "no student had a say and none is trained: kdcurate distill, or select --student",
         "duplicates": "no group is stored: nobody looked for any (kdcurate duplicates, select "
         "--near-duplicates or --perceptual), or there are none",
         "teacher map": remarks or "there are no features",
-        "student map": remarks or "no student is trained yet: kdcurate distill",
-        "methods": "no student is trained yet: kdcurate distill",
-        "curves": "no run has measured anything yet"
-        if content.scope.runs
-        else "no student is trained yet: kdcurate distill",
+        "student map": (content.scope.runs and remarks) or NO_STUDENT,
+        "methods": NO_STUDENT,
+        "curves": "no run has measured anything yet" if content.scope.runs else NO_STUDENT,
         "rounds": "no run selected again as its student learned: kdcurate distill --rounds N",
         "scores": "no image was decided",
     }

@@ -21,6 +21,7 @@ from PIL import Image
 
 from curate.report.content import Content
 from curate.report.embedding import LEFT, ORIGINAL, SELECTED, Panel
+from curate.report.grids import Grid
 from curate.report.options import IMAGES_A_CELL
 from index.errors import UsageError
 from index.files import atomic_path
@@ -55,8 +56,8 @@ def draw_figures(content: Content, folder: Path) -> list[Path]:
     drawings: dict[str, Callable[[Content], Any]] = {
         "students": lambda c: _maps(c.maps.students, (ORIGINAL, LEFT, SELECTED)),
         "teachers": lambda c: _maps(c.maps.teachers, _of_teachers(c)),
-        "selected": lambda c: _grids(c, ("selected",)),
-        "groups": lambda c: _grids(c, ("original", "selected", "left")),
+        "selected": _selected,
+        "groups": _groups,
         "scores": _scores,
         "balance": _balance,
         "curves": _curves,
@@ -88,7 +89,7 @@ def _of_teachers(content: Content) -> Sequence[str]:
 def _maps(panels: Sequence[Panel], groups: Sequence[str]) -> Any:
     if not panels:
         return None
-    columns = min(3, len(panels))
+    columns = 2 if len(panels) in (2, 4) else min(3, len(panels))
     figure, axes = _figure(-(-len(panels) // columns), columns, _PANEL, _PANEL)
     for axis in axes[len(panels) :]:
         axis.set_axis_off()
@@ -105,32 +106,42 @@ def _maps(panels: Sequence[Panel], groups: Sequence[str]) -> Any:
     return figure
 
 
-def _grids(content: Content, cells: Sequence[str]) -> Any:
-    """A column for each manifest and cell, a row for each class, thumbnails in it."""
-    shown = [
-        (grid, cell)
-        for number, grid in enumerate(content.grids)
-        for cell in cells
-        if any(getattr(row, cell) for row in grid.rows) and (cell != "original" or number == 0)
-    ]
-    if not shown:
+def _selected(content: Content) -> Any:
+    """A column for each manifest."""
+    return _grids(content, [[(grid, "selected") for grid in content.grids]])
+
+
+def _groups(content: Content) -> Any:
+    """A column for each group, the manifests one below the other."""
+    cells = (ORIGINAL, SELECTED, LEFT) if content.originals else (SELECTED, LEFT)
+    return _grids(content, [[(grid, cell) for cell in cells] for grid in content.grids])
+
+
+def _grids(content: Content, blocks: Sequence[Sequence[tuple[Grid, str]]]) -> Any:
+    """Draw blocks one below the other: a column for each pair, a row for each class."""
+    if not any(grid.rows for grid, _ in blocks[0]):
         return None
-    rows = max(len(grid.rows) for grid in content.grids)
-    figure, axes = _figure(rows, len(shown), IMAGES_A_CELL * _THUMB, _THUMB * 1.05)
-    for place, axis in enumerate(axes):
-        grid, cell = shown[place % len(shown)]
-        number = place // len(shown)
+    heights = [max(len(grid.rows) for grid, _ in block) for block in blocks]
+    width = IMAGES_A_CELL * _THUMB
+    figure, axes = _figure(sum(heights), len(blocks[0]), width, _THUMB * 1.1)
+    for axis in axes:
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
-        if number == 0:
-            title = cell if len(content.grids) == 1 else f"{grid.manifest.name}: {cell}"
-            axis.set_title(_plain(title), fontsize=9)
-        if number < len(grid.rows):
-            row = grid.rows[number]
-            axis.imshow(_strip(content, getattr(row, cell)), interpolation="nearest")
-            if place % len(shown) == 0:
-                axis.set_ylabel(_plain(row.name), rotation=0, ha="right", va="center", fontsize=8)
+    first = 0
+    for block, height in zip(blocks, heights, strict=True):
+        for column, (grid, cell) in enumerate(block):
+            mine = axes[first * len(block) + column :: len(block)][:height]
+            _column(content, grid, cell, mine, named=column == 0)
+        first += height
     return figure
+
+
+def _column(content: Content, grid: Grid, cell: str, axes: Sequence[Any], *, named: bool) -> None:
+    axes[0].set_title(_plain(f"{grid.manifest.name}: {cell}"), fontsize=9)
+    for axis, row in zip(axes, grid.rows, strict=False):
+        axis.imshow(_strip(content, getattr(row, cell)), interpolation="nearest")
+        if named:
+            axis.set_ylabel(_plain(row.name), rotation=0, ha="right", va="center", fontsize=8)
 
 
 def _strip(content: Content, ids: Sequence[int], side: int = 64) -> Any:

@@ -91,7 +91,9 @@ def _map_student(reader: Reader, scope: Scope, run: RunFacts, seed: int, maps: M
     try:
         found = of_student(reader, run)
     except KdcurateError as error:
-        maps.remarks.append(f"{run.name} is not mapped: {error}")
+        gone = not (run.folder / "student.toml").is_file()
+        said = "its files are gone" if gone else str(error)
+        maps.remarks.append(f"the student of {run.name} is not mapped: {said}")
         return
     _agree(reader.catalog, scope, run, found, maps)
     positions = tsne(found, seed)

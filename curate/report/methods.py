@@ -127,7 +127,7 @@ def _student(run: RunFacts, of_teacher: float | str) -> MethodRow:
         architecture, (params, macs, flops) = network.card.architecture, _cost(network)
     except KdcurateError as error:
         architecture, (params, macs, flops) = run.student, (None, None, None)
-        remark = f"cannot be loaded: {error}"
+        remark = "its files are gone" if not _is_there(run) else f"cannot be loaded: {error}"
     return MethodRow(
         run=run.name,
         method=run.method,
@@ -144,6 +144,10 @@ def _student(run: RunFacts, of_teacher: float | str) -> MethodRow:
         seconds=run.seconds,
         remark=remark,
     )
+
+
+def _is_there(run: RunFacts) -> bool:
+    return (run.folder / "student.toml").is_file()
 
 
 def _cost(network: Network) -> tuple[int | None, int | None, int | None]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 from functools import partial
 from importlib import resources
 from typing import Any
@@ -117,7 +118,7 @@ def _row(entry: Entry, manifest: int, why: int, listed: bool) -> list[Any]:
         entry.rank,
         entry.label,
         entry.score,
-        entry.threshold,
+        entry.threshold if entry.threshold is None else _finite(entry.threshold, 17),
         entry.weight,
         why,
         entry.reason,
@@ -126,8 +127,9 @@ def _row(entry: Entry, manifest: int, why: int, listed: bool) -> list[Any]:
     ]
 
 
-def _finite(value: float) -> float | None:
-    return round(value, 6) if abs(value) < float("inf") else None
+def _finite(value: float, digits: int = 6) -> float | None:
+    """Round; JSON has no word for NaN and infinities."""
+    return round(value, digits) if math.isfinite(value) else None
 
 
 def _curves(content: Content) -> list[charts.Lines]:
