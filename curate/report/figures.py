@@ -31,6 +31,7 @@ _LOOKS = {ORIGINAL: ("#0072b2", "^"), LEFT: ("#9a9a9a", "s"), SELECTED: ("#d55e0
 _SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8b9099")
 _STYLES = ("-", "--", ":", "-.")
 _DPI, _PANEL, _THUMB = 160, 4.0, 0.5
+_LONGEST = 28  # characters of a label
 
 
 def check_figures(folder: Path) -> None:
@@ -119,7 +120,7 @@ def _groups(content: Content) -> Any:
 
 def _grids(content: Content, blocks: Sequence[Sequence[tuple[Grid, str]]]) -> Any:
     """Draw blocks one below the other: a column for each pair, a row for each class."""
-    if not any(grid.rows for grid, _ in blocks[0]):
+    if not any(grid.rows for block in blocks for grid, _ in block):
         return None
     heights = [max(len(grid.rows) for grid, _ in block) for block in blocks]
     width = IMAGES_A_CELL * _THUMB
@@ -215,5 +216,6 @@ def _curves(content: Content) -> Any:
 
 
 def _plain(text: str) -> str:
-    """Text between dollar signs is a formula to matplotlib, and may be a bad one."""
-    return text.replace("$", r"\$")
+    """Text between dollar signs is a formula to matplotlib; and a long name leaves no room."""
+    shortened = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "\u2026"
+    return shortened.replace("$", r"\$")
