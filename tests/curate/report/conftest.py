@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from curate.networks import scored_pool
 from curate.options import SelectOptions
@@ -31,10 +35,51 @@ FIRST, SECOND = "first <script>window.harmed=3</script>", "second"
 RUN = "run <b onclick=window.harmed=4>"
 
 
+@dataclass(frozen=True)
+class Made:
+    """The workspace, and everything that a report with originals says of it."""
+
+    catalog: Catalog
+    content: Content
+
+
 @pytest.fixture(scope="session")
-def harmful(teacher: str, student: str, tmp_path_factory: pytest.TempPathFactory) -> Catalog:
+def made(
+    teacher: str, student: str, reference: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Made:
+    """Made by the first of the workers that needs it, and read by the others."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    kept = folder / "harmful.pickle"
+    with FileLock(folder / "harmful.lock"):
+        if not kept.exists():
+            catalog = _workspace(folder / "harmful", teacher, student)
+            options = ReportOptions(Path("unused.html"), reference=[str(reference)], workers=0)
+            kept.write_bytes(pickle.dumps(Made(catalog, gather(catalog, options, Silent()))))
+    found: Made = pickle.loads(kept.read_bytes())
+    return found
+
+
+@pytest.fixture(scope="session")
+def harmful(made: Made) -> Catalog:
     """The catalog of a crawl in two sources; only to be read."""
-    folder = tmp_path_factory.mktemp("harmful")
+    return made.catalog
+
+
+@pytest.fixture(scope="session")
+def content(made: Made) -> Content:
+    """Everything that a report with originals says."""
+    return made.content
+
+
+@pytest.fixture(scope="session")
+def page(content: Content) -> str:
+    """The page as text."""
+    return render(content)
+
+
+def _workspace(folder: Path, teacher: str, student: str) -> Catalog:
     shutil.copytree(Path(teacher).parent, folder / "teacher")
     card = folder / "teacher" / "teacher.toml"
     text = card.read_text().replace(json.dumps(CLASSES[0]), json.dumps(HARM))
@@ -76,16 +121,3 @@ def _train(catalog: Catalog, teacher: str, folder: Path) -> None:
     distill(catalog, options, teacher=network, make_reselect=rounds)
     with catalog.write() as connection:  # a curve has two points; a run measures every 50 steps
         connection.execute("INSERT INTO metrics SELECT run, step + 5, name, value / 2 FROM metrics")
-
-
-@pytest.fixture(scope="session")
-def content(harmful: Catalog, reference: Path) -> Content:
-    """Everything that a report with originals says."""
-    options = ReportOptions(Path("unused.html"), reference=[str(reference)], workers=0)
-    return gather(harmful, options, Silent())
-
-
-@pytest.fixture(scope="session")
-def page(content: Content) -> str:
-    """The page as text."""
-    return render(content)
