@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import duckdb
+
 from curate.report.options import IMAGES_A_GROUP, MOST_GROUPS
 from curate.tables import rows_of
 from index.catalog import Catalog
@@ -41,10 +43,18 @@ _GROUPS = """
 SELECT kind, bound, count(DISTINCT group_id) AS groups, count(*) AS images
 FROM duplicates GROUP BY kind, bound ORDER BY kind, bound
 """
+# The sizes of all groups, and only then the members of a few.
 _LARGEST = f"""
-SELECT kind, bound, count(*) AS size, min(image_id, {IMAGES_A_GROUP}) AS shown
-FROM duplicates WHERE kind = ? AND bound = ? GROUP BY kind, embedder, bound, group_id
-ORDER BY size DESC, group_id LIMIT {MOST_GROUPS}
+WITH largest AS (
+    SELECT embedder, group_id, count(*) AS size FROM duplicates
+    WHERE kind = $kind AND bound = $bound GROUP BY embedder, group_id
+    ORDER BY size DESC, group_id LIMIT {MOST_GROUPS}
+)
+SELECT kind, bound, any_value(size) AS size, min(image_id, {IMAGES_A_GROUP}) AS shown
+FROM duplicates d JOIN largest l
+     ON l.group_id = d.group_id AND l.embedder IS NOT DISTINCT FROM d.embedder
+WHERE kind = $kind AND bound = $bound GROUP BY kind, bound, d.embedder, d.group_id
+ORDER BY size DESC, d.group_id
 """
 
 
@@ -55,10 +65,13 @@ def read_groups(catalog: Catalog) -> list[Groups]:
         return [
             Groups(
                 **kind,
-                largest=[
-                    Group(**row)
-                    for row in rows_of(connection, _LARGEST, [kind["kind"], kind["bound"]])
-                ],
+                largest=_largest(connection, kind["kind"], kind["bound"]),
             )
             for kind in kinds
         ]
+
+
+def _largest(connection: duckdb.DuckDBPyConnection, kind: str, bound: float) -> list[Group]:
+    found = connection.execute(_LARGEST, {"kind": kind, "bound": bound})
+    names = [column[0] for column in found.description]
+    return [Group(**dict(zip(names, row, strict=True))) for row in found.fetchall()]

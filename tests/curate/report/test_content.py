@@ -214,6 +214,21 @@ def test_as_many_of_each_reason_as_there_is_room_for(counts: list[int], most: in
     assert sum(min(count, each + 1) for count in counts) > most
 
 
+def test_the_largest_groups_of_near_duplicates_are_shown(
+    harmful: Catalog, content: Content
+) -> None:
+    (found,) = content.groups
+    rows = asked(
+        harmful,
+        "SELECT size, members FROM near_duplicates WHERE kind = 'perceptual' "
+        "ORDER BY size DESC, group_id",
+    )
+    assert (found.kind, found.groups) == ("perceptual", len(rows))
+    assert found.images == sum(size for size, _ in rows)  # type: ignore[misc]
+    shown = [(group.size, group.shown) for group in found.largest]
+    assert shown == [(size, members[:6]) for size, members in rows[:12]]  # type: ignore[index]
+
+
 def test_methods_say_accuracy_and_recovery(content: Content) -> None:
     teacher, student = content.methods
     assert (teacher.run, student.run) == (None, RUN)
