@@ -131,13 +131,16 @@ def card_of(catalog: Catalog, key: str) -> Card:
     """Return the card of a network that the catalog knows.
 
     Raises:
-        NetworkError: it knows none of this key.
+        NetworkError: it knows none of this key, or one of another version.
     """
     with catalog.read() as connection:
         row = one(connection, "SELECT card FROM models WHERE key = ?", [key])
     if row is None:
         raise NetworkError(f"the catalog knows no card of {key}")
-    return Card.model_validate_json(row[0])
+    try:
+        return Card.model_validate_json(row[0])
+    except ValueError as error:
+        raise NetworkError(f"the catalog's card of {key} is no card that is known here") from error
 
 
 def teacher_labels(catalog: Catalog, teacher: str, ids: Sequence[int]) -> dict[int, int]:
