@@ -59,9 +59,9 @@ _THRESHOLDS = """
 SELECT pseudo_label AS label, any_value(threshold)::DOUBLE AS value FROM decisions
 WHERE manifest = ? AND threshold IS NOT NULL GROUP BY label ORDER BY value, label
 """
+# Not by manifest_shift: its exact medians take memory that grows with the pool.
 _ESTIMATORS = """
-SELECT DISTINCT estimator FROM manifest_shift WHERE manifest = ? AND estimator IS NOT NULL
-ORDER BY estimator
+SELECT DISTINCT estimator FROM shifts WHERE model = {model} AND {own} ORDER BY estimator
 """
 
 
@@ -82,22 +82,27 @@ def score_distribution(catalog: Catalog, manifest: ManifestFacts) -> Distributio
 def shift_distributions(catalog: Catalog, manifest: ManifestFacts) -> list[Distribution]:
     """Bin every stored shift estimate of a manifest's images that is the manifest's own."""
     with catalog.read() as connection:
-        names = [name for (name,) in connection.execute(_ESTIMATORS, [manifest.name]).fetchall()]
+        query = _ESTIMATORS.format(model=literal(manifest.teacher), own=_own(manifest))
+        names = [name for (name,) in connection.execute(query).fetchall()]
         found = [
             _binned(connection, manifest, name, _estimates(manifest, name), []) for name in names
         ]
     return [one for one in found if one is not None]
 
 
-def _estimates(manifest: ManifestFacts, estimator: str) -> str:
-    own = ", ".join(
-        literal(key) for key in (manifest.reference, manifest.embedder) if key is not None
+def _own(manifest: ManifestFacts) -> str:
+    """SQL over `shifts`: of estimates by a reference or an embedder only the manifest's own."""
+    fits = [literal(key) for key in (manifest.reference, manifest.embedder) if key is not None]
+    return (
+        f"(reference IS NULL OR reference IN ({', '.join(fits)}))" if fits else "reference IS NULL"
     )
-    fitted = f" OR s.reference IN ({own})" if own else ""
+
+
+def _estimates(manifest: ManifestFacts, estimator: str) -> str:
     return (
         "SELECT s.value::DOUBLE AS value, d.selected FROM decisions d JOIN shifts s "
         f"ON s.image_id = d.image_id AND s.model = {literal(manifest.teacher)} "
-        f"AND s.estimator = {literal(estimator)} AND (s.reference IS NULL{fitted}) "
+        f"AND s.estimator = {literal(estimator)} AND {_own(manifest)} "
         f"WHERE d.manifest = {literal(manifest.name)}"
     )
 
