@@ -16,6 +16,7 @@ MOST_POINTS, MOST_ORIGINALS = 1_500, 500  # in a map; the originals are among th
 MOST_MAPS = 4  # students whose features are mapped
 THUMBNAIL_SIDE = 80
 THUMBNAIL_BUDGET = 8_000_000  # bytes of all thumbnails, before base64 makes 4 of 3
+MOST_BYTES = 14_000_000  # of the page: thumbnails get what the rest leaves
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import base64
 import hashlib
 import json
 import math
+from dataclasses import replace
 from functools import partial
 from importlib import resources
 from typing import Any
@@ -23,13 +24,21 @@ from curate.report import charts
 from curate.report.absent import absent_sections
 from curate.report.content import Content
 from curate.report.ledger import Entry
+from curate.report.options import MOST_BYTES
 from curate.report.training import Curve
 
 _FOLDER = "curate.report"
+_ROOM_FOR_IDS = 200_000  # beside the thumbnails: their ids, quotes, and commas
 
 
-def render(content: Content) -> str:
-    """Return the page as text."""
+def render(content: Content, most: int = MOST_BYTES) -> str:
+    """Return the page as text, of so many bytes at most, by leaving out the last thumbnails."""
+    bare = replace(content, thumbnails=content.thumbnails.within(0))
+    room = most - len(_page(bare).encode())
+    return _page(replace(content, thumbnails=content.thumbnails.within(room - _ROOM_FOR_IDS)))
+
+
+def _page(content: Content) -> str:
     style, script = _asset("report.css"), _asset("report.js")
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader(_FOLDER),

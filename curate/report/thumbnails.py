@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from PIL import Image
 
@@ -33,6 +34,12 @@ class Thumbnails:
     drawn: frozenset[int]
     gone: int
     over: int
+
+    def within(self, room: int) -> Thumbnails:
+        """Keep the first, so many characters of data URIs at most."""
+        ends = accumulate(map(len, self.uris.values()))
+        kept = dict(pair for pair, end in zip(self.uris.items(), ends, strict=True) if end <= room)
+        return replace(self, uris=kept, over=self.over + len(self.uris) - len(kept))
 
 
 def make_thumbnails(

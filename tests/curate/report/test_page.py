@@ -125,6 +125,18 @@ def test_the_page_is_small(page: str, content: Content) -> None:
     assert len(page.encode()) - thumbnails < 1_000_000
 
 
+def test_the_page_keeps_to_its_bound_by_leaving_out_the_last_thumbnails(
+    page: str, content: Content
+) -> None:
+    most = len(page.encode()) - 5_000 + 200_000  # what is kept for their ids
+    smaller = render(content, most)
+    assert len(smaller.encode()) < most
+    kept = list(json.loads(Elements(smaller).texts["script"][0])["thumbs"])
+    everything = [str(image) for image in content.thumbnails.uris]
+    assert kept == everything[: len(kept)] and 0 < len(kept) < len(everything)
+    assert f"{len(everything) - len(kept)} more images are shown without one" in smaller
+
+
 @pytest.mark.parametrize(
     ("low", "high", "ticks"),
     [
