@@ -12,6 +12,7 @@ from curate.tables import one_row, rows_of
 from index.catalog import Catalog, literal
 
 BINS = 40
+QUANTILE_SAMPLE = 100_000  # images
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,15 @@ class Distribution:
     clipped: bool
 
 
-# Quantiles in bounded memory: a single far image must not squeeze all others into one bin.
-_RANGE = """
-SELECT min(value) AS least, max(value) AS most, approx_quantile(value, 0.005) AS low,
-       approx_quantile(value, 0.995) AS high,
-       approx_quantile(value, 0.5) FILTER (selected) AS selected_median,
-       approx_quantile(value, 0.5) FILTER (NOT selected) AS left_median
-FROM ({values})
+# A single far image must not squeeze all others into one bin. Quantiles are those of the smallest
+# ids, which are all or a sample: in bounded memory, and the same whatever the order of the crawl.
+_RANGE = f"""
+WITH every AS ({{values}}), drawn AS (FROM every ORDER BY image_id LIMIT {QUANTILE_SAMPLE})
+SELECT (SELECT min(value) FROM every) AS least, (SELECT max(value) FROM every) AS most,
+       quantile_cont(value, 0.005) AS low, quantile_cont(value, 0.995) AS high,
+       median(value) FILTER (selected) AS selected_median,
+       median(value) FILTER (NOT selected) AS left_median
+FROM drawn
 """
 _BINNED = f"""
 SELECT greatest(0, least({BINS - 1}, floor((value - $low) / $width)::INTEGER)) AS bin,
@@ -68,7 +71,7 @@ SELECT DISTINCT estimator FROM shifts WHERE model = {model} AND {own} ORDER BY e
 def score_distribution(catalog: Catalog, manifest: ManifestFacts) -> Distribution | None:
     """Bin the scores of a manifest; None where there is nothing to bin."""
     values = (
-        "SELECT score::DOUBLE AS value, selected FROM decisions "
+        "SELECT image_id, score::DOUBLE AS value, selected FROM decisions "
         f"WHERE manifest = {literal(manifest.name)}"
     )
     with catalog.read() as connection:
@@ -100,7 +103,7 @@ def _own(manifest: ManifestFacts) -> str:
 
 def _estimates(manifest: ManifestFacts, estimator: str) -> str:
     return (
-        "SELECT s.value::DOUBLE AS value, d.selected FROM decisions d JOIN shifts s "
+        "SELECT d.image_id, s.value::DOUBLE AS value, d.selected FROM decisions d JOIN shifts s "
         f"ON s.image_id = d.image_id AND s.model = {literal(manifest.teacher)} "
         f"AND s.estimator = {literal(estimator)} AND {_own(manifest)} "
         f"WHERE d.manifest = {literal(manifest.name)}"

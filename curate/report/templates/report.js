@@ -51,6 +51,8 @@ function show(manifest) {
   shown = manifest;
   for (const node of document.querySelectorAll("[data-manifest]")) node.hidden = Number(node.dataset.manifest) !== shown;
   document.querySelectorAll(".pic").forEach(fill);
+  const chosen = document.querySelector("#switch :checked");
+  if (chosen) find("switch").scrollLeft = chosen.parentElement.offsetLeft - 24;
 }
 const choice = find("switch");
 if (choice) {

@@ -103,6 +103,7 @@ def test_histograms_count_every_image_once(harmful: Catalog, content: Content) -
     ]
     expected, _ = np.histogram(values, bins=BINS, range=(one.low, one.high))
     assert np.abs(np.cumsum(expected) - np.cumsum(one.selected)).max() <= 1  # a value on an edge
+    assert one.selected_median == pytest.approx(np.median(values))  # type: ignore[arg-type]
     assert {s.what for s in content.shifts} >= {"bn_shift"}
 
 
