@@ -146,7 +146,7 @@ def batch(case: Case, method: Method, number: int) -> Batch:
 
 def peer(case: Case, name: str, workers: int, clock: Clock) -> None:
     """A toolkit's loop on the bare modules."""
-    teacher, student = (network.module for network in case.networks())
+    teacher, student = (network.module.to(case.device) for network in case.networks())
     pixels, steps = case.pool.pixels, clock.total
     lesson = Lesson(teacher, student, pixels, steps, case.batch, workers, case.device)
     PEERS[name](lesson, clock.tick)
@@ -215,7 +215,7 @@ def head(options: argparse.Namespace, absent: dict[str, str]) -> Iterator[str]:
         yield f"{name} was not measured: {reason}.\n"
     columns = ["networks", "batch", "method", "precision", "kdcurate (spread)"]
     for other in ("bare loop", *options.peers):
-        columns += [other, f"kdcurate / {other.lower()}"]
+        columns += [other, "kdcurate / it"]
     yield f"| {' | '.join(columns)} |"
     yield "|---" * len(columns) + "|"
 

@@ -109,7 +109,7 @@ def _config(lesson: Lesson) -> dict[str, Any]:
 
 
 def kd_lib(lesson: Lesson, tick: Tick) -> None:
-    """VanillaKD.train_student with its defaults; the teacher's own gradients are computed too."""
+    """VanillaKD.train_student with its own loss; it computes gradients of the teacher as well."""
     data = Cropped(lesson)
     loader = DataLoader(data, lesson.batch, shuffle=True, num_workers=lesson.workers)
     one = DataLoader(torch.utils.data.Subset(data, [0]))  # it evaluates after the last step
