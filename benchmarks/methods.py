@@ -145,7 +145,7 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
 
 def accuracy(row: dict[str, Any]) -> float:
     """Mean accuracy over the seeds."""
-    return statistics.mean(one["accuracy"] for one in row["trained"])
+    return float(statistics.mean(one["accuracy"] for one in row["trained"]))
 
 
 def header(bench: Bench, seeds: int, rounds: int, more: Sequence[str]) -> str:

@@ -184,7 +184,7 @@ def measure(bench: Bench, seeds: int, arms: Sequence[Arm]) -> list[dict[str, Any
 
 def table(rows: list[dict[str, Any]]) -> list[str]:
     """The results as Markdown, best first."""
-    columns = ("images", "kind", "accuracy", "sd", "each seed", "first half")
+    columns: tuple[str, ...] = ("images", "kind", "accuracy", "sd", "each seed", "first half")
     columns += ("of the classes", "entropy", "bn_shift", "bn_moments, pool to selected")
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for row in sorted(rows, key=lambda row: -mean(row, "reported")):
@@ -202,7 +202,7 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
 
 def mean(row: dict[str, Any], half: str) -> float:
     """Mean accuracy over the seeds; NaN where this half was not looked at."""
-    return statistics.mean(one.get(half, math.nan) for one in row["trained"])
+    return float(statistics.mean(one.get(half, math.nan) for one in row["trained"]))
 
 
 def share(value: float | None) -> str:

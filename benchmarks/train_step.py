@@ -93,10 +93,10 @@ class Case:
     pool: PoolImages
     device: str
 
-    def networks(self) -> list[Network]:
+    def networks(self) -> tuple[Network, Network]:
         """Return teacher and student with random weights."""
-        specs = (f"cifar:{self.teacher}", f"cifar:{self.student}")
-        return [load_network(spec, num_classes=10, allow_random=True) for spec in specs]
+        load = partial(load_network, num_classes=10, allow_random=True)
+        return load(f"cifar:{self.teacher}"), load(f"cifar:{self.student}")
 
     def method(self, name: str) -> Method:
         """Return a method of this pair."""
@@ -122,7 +122,7 @@ def kdcurate(case: Case, method: str, precision: str, clock: Clock) -> None:
 def bare(case: Case, method: str, precision: str, clock: Clock) -> None:
     """Networks, loss and SGD on tensors that are there."""
     made = case.method(method).to(case.device)
-    made.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    made.to(memory_format=torch.channels_last).train()
     batches = [batch(case, made, number) for number in range(2)]
     sgd = torch.optim.SGD([one for one in made.parameters() if one.requires_grad], **SGD)
     half = precision == "bfloat16"

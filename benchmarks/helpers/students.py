@@ -18,7 +18,7 @@ from typing import Any, Self
 
 import torch
 
-KDCURATE = (str(Path(sys.executable).with_name("kdcurate")),)
+KDCURATE: tuple[str, ...] = (str(Path(sys.executable).with_name("kdcurate")),)
 
 
 @dataclass(frozen=True)
