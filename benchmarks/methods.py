@@ -87,10 +87,13 @@ MORE = (
 def measure(bench: Bench, arms: Sequence[Arm], seeds: int, rounds: int) -> list[dict[str, Any]]:
     """Select for every row and seed, then train all students; one list of results a row."""
     wanted = [(arm, seed) for seed in range(seeds) for arm in arms]
-    manifests = {one: select(bench, *one) for one in wanted}
+    choices = dict.fromkeys((arm.pool, arm.strategy, seed) for arm, seed in wanted)
+    manifests = {choice: select(bench, *choice) for choice in choices}
     with ThreadPoolExecutor(bench.jobs) as pool:
         students: dict[tuple[Arm, int], Future[dict[str, Any]]] = {
-            (arm, seed): pool.submit(train, bench, arm, manifests[arm, seed], seed, rounds)
+            (arm, seed): pool.submit(
+                train, bench, arm, manifests[arm.pool, arm.strategy, seed], seed, rounds
+            )
             for arm, seed in wanted
         }
     return [{"arm": arm, "trained": results(students, arm, seeds)} for arm in arms]
@@ -101,13 +104,11 @@ def results(students: dict[tuple[Arm, int], Future[Any]], arm: Arm, seeds: int) 
     return [students[arm, seed].result() for seed in range(seeds)]
 
 
-def select(bench: Bench, arm: Arm, seed: int) -> str:
-    """Select a row's images, or find the manifest that the same options made before."""
-    budget = ("--budget", str(bench.budget))
-    words = ("--strategy", "random") if arm.strategy == ALL else ("--strategy", arm.strategy)
-    limits = () if arm.strategy == ALL else budget
-    found = bench.select(arm.pool, *words, *limits, "--seed", str(seed))
-    return str(found["manifest"])
+def select(bench: Bench, pool: str, strategy: str, seed: int) -> str:
+    """Select images, or find the manifest that the same options made before."""
+    budget = ("--strategy", strategy, "--budget", str(bench.budget))
+    words = ("--strategy", "random") if strategy == ALL else budget
+    return str(bench.select(pool, *words, "--seed", str(seed))["manifest"])
 
 
 def train(bench: Bench, arm: Arm, manifest: str, seed: int, rounds: int) -> dict[str, Any]:
