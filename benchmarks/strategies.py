@@ -12,25 +12,20 @@ true classes are read after selecting, for the column that says how many are of 
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import os
-import platform
 import statistics
-import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import torch
 
-KDCURATE = str(Path(sys.executable).with_name("kdcurate"))
+from helpers.students import Bench, add_options, machine, run, spread
+
 STUDENT, REFERENCE = "STUDENT", "REFERENCE"  # in an arm: a trained student's card, original images
 ACCURACIES = ("chosen", "reported")
 
@@ -102,78 +97,47 @@ ARMS = (
 )
 
 
-@dataclass(frozen=True)
-class Bench:
-    """Where everything lies, and how long students learn."""
+def half(bench: Bench, name: str) -> Path:
+    """Return where one half of the test images lies."""
+    return bench.workspace / f"{name}.parquet"
 
-    data: Path
-    workspace: Path
-    steps: int
-    budget: int
-    threads: int
 
-    @property
-    def teacher(self) -> Path:
-        """Card of the teacher."""
-        return self.data / "teachers/resnet20.toml"
+def prepare(bench: Bench) -> None:
+    """Index both pools with the teacher, and split the test images in two."""
+    bench.build()
+    source = duckdb.read_parquet(str(bench.test))
+    ordered = source.project("*, row_number() OVER () AS place")
+    placed = ordered.project("*, row_number() OVER (PARTITION BY label ORDER BY place) % 2 AS half")
+    for number, name in enumerate(ACCURACIES):
+        images = placed.filter(f"half = {number}").order("place").project("* EXCLUDE (place, half)")
+        images.write_parquet(str(half(bench, name)))
 
-    @property
-    def original(self) -> Path:
-        """Images that the teacher was trained on."""
-        return self.data / "cifar10/original_10k.parquet"
 
-    def half(self, name: str) -> Path:
-        """Return one half of the test images."""
-        return self.workspace / f"{name}.parquet"
+def select(bench: Bench, arm: Arm, seed: int, student: str) -> dict[str, Any]:
+    """Select an arm's images; `student` is the card that some arms compare with the teacher."""
+    words = {REFERENCE: str(bench.original), STUDENT: student}
+    chosen = [words.get(word, word) for word in arm.select]
+    return bench.select(arm.pool, *chosen, "--budget", str(bench.budget), "--seed", str(seed))
 
-    def prepare(self) -> None:
-        """Index both pools with the teacher, and split the test images in two."""
-        web = sorted(self.data.glob("webpool/*.parquet"))
-        for pool, files in (("web", web), ("original", [self.original])):
-            run("build-index", *files, "-w", self.workspace / pool, "--embedder", self.teacher)
-        source = duckdb.read_parquet(str(self.data / "cifar10/test_5k.parquet"))
-        ordered = source.project("*, row_number() OVER () AS place")
-        placed = ordered.project(
-            "*, row_number() OVER (PARTITION BY label ORDER BY place) % 2 AS half"
-        )
-        for number, name in enumerate(ACCURACIES):
-            half = (
-                placed.filter(f"half = {number}").order("place").project("* EXCLUDE (place, half)")
-            )
-            half.write_parquet(str(self.half(name)))
 
-    def select(self, arm: Arm, seed: int, student: str) -> dict[str, Any]:
-        """Select an arm's images; `student` is the card that some arms compare with the teacher."""
-        words = {REFERENCE: str(self.original), STUDENT: student}
-        found: dict[str, Any] = run(
-            *("select", "-w", self.workspace / arm.pool, "--teacher", self.teacher),
-            *(words.get(word, word) for word in arm.select),
-            *("--budget", str(self.budget), "--seed", str(seed)),
-        )
-        return found
+def train(bench: Bench, arm: Arm, manifest: str, seed: int) -> dict[str, Any]:
+    """Train a student on a manifest; return its card and its accuracy on the halves."""
+    method = ("--method", "kd", "--option", "temperature=4")
+    reported = ("--eval", half(bench, "reported"))
+    result = bench.train(arm.pool, manifest, seed, *method, *reported)
+    found = {"student": result["student"], "reported": result["accuracy"]}
+    if arm.kind == "combination":
+        chosen = ("--data", half(bench, "chosen"))
+        measured = run("evaluate", result["student"], *chosen, threads=bench.threads)
+        found["chosen"] = measured["accuracy"]
+    print(f"{arm.label}, seed {seed}: {found}", file=sys.stderr, flush=True)
+    return found
 
-    def train(self, arm: Arm, manifest: str, seed: int) -> dict[str, Any]:
-        """Train a student on a manifest; return its card and its accuracy on the halves."""
-        result = run(
-            *("distill", "-w", self.workspace / arm.pool, "--manifest", manifest),
-            *("--teacher", self.teacher, "--student", "cifar:resnet8", "--method", "kd"),
-            *("--option", "temperature=4", "--max-steps", str(self.steps), "--batch-size", "128"),
-            *("--lr", "0.2", "--schedule", "onecycle", "--seed", str(seed)),
-            *("--eval", self.half("reported")),
-            threads=self.threads,
-        )
-        found = {"student": result["student"], "reported": result["accuracy"]}
-        if arm.kind == "combination":
-            half = ("--data", self.half("chosen"))
-            measured = run("evaluate", result["student"], *half, threads=self.threads)
-            found["chosen"] = measured["accuracy"]
-        print(f"{arm.label}, seed {seed}: {found}", file=sys.stderr, flush=True)
-        return found
 
-    def describe(self, arm: Arm, manifest: str) -> dict[str, Any]:
-        """What the ledger, and afterwards the true classes, say of the images that were taken."""
-        (row,) = run("sql", DESCRIBE.format(manifest=manifest), "-w", self.workspace / arm.pool)
-        return dict(row)
+def describe(bench: Bench, arm: Arm, manifest: str) -> dict[str, Any]:
+    """What the ledger, and afterwards the true classes, say of the images that were taken."""
+    (row,) = run("sql", DESCRIBE.format(manifest=manifest), "-w", bench.workspace / arm.pool)
+    return dict(row)
 
 
 DESCRIBE = """
@@ -192,54 +156,45 @@ SELECT (SELECT avg((l.metadata->>'cifar10_class' IS NOT NULL)::INT) FROM selecte
 """
 
 
-def run(*arguments: str | Path, threads: int = 0) -> Any:
-    """Run a command and return the JSON that it prints."""
-    environment = dict(os.environ)
-    if threads:
-        environment |= {"OMP_NUM_THREADS": str(threads)}
-    command = [KDCURATE, *map(str, arguments), "--json"]
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
-    return json.loads(done.stdout)
-
-
-def measure(bench: Bench, seeds: int, jobs: int, arms: Sequence[Arm]) -> list[dict[str, Any]]:
+def measure(bench: Bench, seeds: int, arms: Sequence[Arm]) -> list[dict[str, Any]]:
     """Select and train every arm; arms that choose the same images share their students."""
-    first = bench.train(LEARNT, bench.select(LEARNT, 0, "")["manifest"], 0)["student"]
+    learnt = select(bench, LEARNT, 0, "")["manifest"]
+    first = train(bench, LEARNT, learnt, 0)["student"]
     chosen: dict[tuple[Arm, int], dict[str, Any]] = {}
     for seed in range(seeds):
         for arm in arms:
             again = seed == 0 or arm.seeded
-            chosen[arm, seed] = bench.select(arm, seed, first) if again else chosen[arm, 0]
+            chosen[arm, seed] = select(bench, arm, seed, first) if again else chosen[arm, 0]
     students: dict[tuple[Any, ...], Any] = {}
-    with ThreadPoolExecutor(jobs) as pool:
+    with ThreadPoolExecutor(bench.jobs) as pool:
         for (arm, seed), manifest in chosen.items():
             key = (manifest["content_hash"], seed)
             if key not in students:
-                students[key] = pool.submit(partial(bench.train, arm, manifest["manifest"], seed))
+                students[key] = pool.submit(partial(train, bench, arm, manifest["manifest"], seed))
     rows = []
     for arm in arms:
         manifests = [chosen[arm, seed] for seed in range(seeds)]
         trained = [
             students[one["content_hash"], seed].result() for seed, one in enumerate(manifests)
         ]
-        facts = bench.describe(arm, manifests[0]["manifest"])
+        facts = describe(bench, arm, manifests[0]["manifest"])
         rows.append({"arm": arm, "trained": trained, "selected": manifests[0]["selected"]} | facts)
     return rows
 
 
 def table(rows: list[dict[str, Any]]) -> list[str]:
     """The results as Markdown, best first."""
-    columns = ("images", "kind", "accuracy", "sd", "each seed", "first half")
+    columns: tuple[str, ...] = ("images", "kind", "accuracy", "sd", "each seed", "first half")
     columns += ("of the classes", "entropy", "bn_shift", "bn_moments, pool to selected")
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for row in sorted(rows, key=lambda row: -mean(row, "reported")):
         arm, each = row["arm"], [one["reported"] for one in row["trained"]]
         marked = row["in_class"] if arm.pool == "web" else None
         shown = ", ".join(f"{100 * value:.2f}" for value in each)
-        spread = statistics.stdev(each) if len(each) > 1 else math.nan
         lines.append(
-            f"| {arm.label} | {arm.kind} | {100 * mean(row, 'reported'):.2f} | {100 * spread:.2f} "
-            f"| {shown} | {share(mean(row, 'chosen'))} | {share(marked)} "
+            f"| {arm.label} | {arm.kind} | {100 * mean(row, 'reported'):.2f} "
+            f"| {100 * spread(each):.2f} | {shown} "
+            f"| {share(mean(row, 'chosen'))} | {share(marked)} "
             f"| {row['entropy']:.3f} | {row['bn_shift']:+.3f} | {row['bn_moments']} |"
         )
     return lines
@@ -247,7 +202,7 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
 
 def mean(row: dict[str, Any], half: str) -> float:
     """Mean accuracy over the seeds; NaN where this half was not looked at."""
-    return statistics.mean(one.get(half, math.nan) for one in row["trained"])
+    return float(statistics.mean(one.get(half, math.nan) for one in row["trained"]))
 
 
 def share(value: float | None) -> str:
@@ -258,37 +213,27 @@ def share(value: float | None) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Build the two workspaces, train every student, print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--data", type=Path, default=os.environ.get("KDCURATE_DATA"))
-    parser.add_argument("--workspace", type=Path, default=Path("workspace/strategies"))
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--budget", type=int, default=6000)
-    parser.add_argument("--jobs", type=int, default=2, help="students trained at once")
-    parser.add_argument("--threads", type=int, default=1, help="threads of each")
-    parser.add_argument("--only", nargs="+", help="labels of the rows to measure")
+    add_options(parser, "workspace/strategies", teacher="resnet20", student="cifar:resnet8")
     options = parser.parse_args(arguments)
-    if options.data is None:
-        parser.error("give --data DIR, or set KDCURATE_DATA")
-    bench = Bench(options.data, options.workspace, options.steps, options.budget, options.threads)
-    bench.prepare()
+    bench = Bench.of(parser, options)
+    prepare(bench)
     arms = [arm for arm in ARMS if not options.only or arm.label in options.only]
-    rows = measure(bench, options.seeds, options.jobs, arms)
-    print(header(options), *table(rows), sep="\n")
+    rows = measure(bench, options.seeds, arms)
+    print(header(bench, options.seeds), *table(rows), sep="\n")
 
 
-def header(options: argparse.Namespace) -> str:
+def header(bench: Bench, seeds: int) -> str:
     """What was measured, where, and how to repeat it."""
-    asked = f"--seeds {options.seeds} --steps {options.steps} --budget {options.budget}"
-    machine = f"torch {torch.__version__}, {platform.machine()}, {os.cpu_count()} cores"
     return (
         "# Students by selection\n\n"
-        f"Teacher resnet20 (CIFAR-10), student cifar:resnet8, KD with T = 4, {options.steps} steps "
-        f"of 128 images, one-cycle SGD with peak 0.2, crop and flip; {options.budget:,} of 22,832 "
+        f"Teacher {bench.teacher.stem} (CIFAR-10), student {bench.student}, KD with T = 4, "
+        f"{bench.steps} steps of 128 images, SGD ({bench.schedule}) with peak {bench.lr:g}, view "
+        f"{bench.augment}; {bench.budget:,} of 22,832 "
         "web images, or of 10,000 original ones. Accuracy after the last step on the second half "
-        f"of 5,000 CIFAR-10 test images, mean and standard deviation of {options.seeds} seeds; the "
+        f"of 5,000 CIFAR-10 test images, mean and standard deviation of {seeds} seeds; the "
         "first half is what a combination may be chosen by.\n\n"
-        f"{date.today()}, Python {platform.python_version()}, {machine}.\n\n"
-        f"    python benchmarks/strategies.py {asked} --data DATA --workspace WS\n"
+        f"{machine()}.\n\n"
+        f"    {bench.repeat('benchmarks/strategies.py', f'--seeds {seeds}')}\n"
     )
 
 

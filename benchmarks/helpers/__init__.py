@@ -1,0 +1,1 @@
+"""What several benchmarks share; it measures nothing itself."""
