@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from distill.checkpoint import check_options
+from distill.draws import step_seed
 from distill.evaluation import evaluate
 from distill.images import load_labelled, load_pool
 from distill.methods import Method, find_method
@@ -22,7 +23,7 @@ from distill.networks import Network, load_network, network_key, register, save_
 from distill.networks.card import resolve
 from distill.options import TrainOptions
 from distill.selection import Selection, read_selection
-from distill.trainer import Reselect, Trainer, TrainResult, step_seed
+from distill.trainer import Reselect, Trainer, TrainResult
 from index import __version__
 from index.catalog import Catalog, insert, literal
 from index.errors import UsageError

@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from distill.draws import step_seed
 from distill.images import PoolImages
 from distill.methods import METHODS, Method, find_method
 from distill.methods.base import Batch, Losses
@@ -24,7 +25,7 @@ from distill.metrics import read_metrics
 from distill.networks import Network
 from distill.options import TrainOptions
 from distill.selection import Selection
-from distill.trainer import Reselect, RoundStart, Trainer, step_seed
+from distill.trainer import Reselect, RoundStart, Trainer
 from index.errors import KdcurateError, UsageError, WorkspaceError
 from index.progress import Advance, Silent
 

@@ -1,0 +1,78 @@
+"""Early stopping: held-back web images, and how often the student says what the teacher says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from distill.selection import Selection
+from index.errors import UsageError
+from index.parts import Ids
+
+
+class Patience:
+    """Stops a training that has not come closer to its teacher for so many checks.
+
+    Agreement, the share of held-back images to which student and teacher give one class, needs no
+    labels and never sees the test set. The weights of the best check are what is deployed.
+    """
+
+    def __init__(self, checks: int) -> None:
+        self._checks = checks
+        self.best = -1.0
+        self.weights: dict[str, Tensor] = {}
+        self._since = 0
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the last so many checks brought nothing."""
+        return self._since >= self._checks
+
+    def check(self, agreement: float, weights: Mapping[str, Tensor]) -> None:
+        """Take note of a check and of the weights that it was made with, if they are the best."""
+        if agreement > self.best:
+            self.best, self._since = agreement, 0
+            self.weights = {name: value.detach().clone() for name, value in weights.items()}
+        else:
+            self._since += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint holds of it."""
+        return {"best": self.best, "since": self._since, "weights": self.weights}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.best, self._since, self.weights = state["best"], state["since"], state["weights"]
+
+
+def hold_back(selection: Selection, share: float, seed: int) -> Ids:
+    """Draw a share of the selected images, at least one, whatever their order: ids, ascending.
+
+    Raises:
+        UsageError: nothing would be left to train on.
+    """
+    ids = np.sort(selection.ids)
+    count = max(1, round(share * len(ids)))
+    if count >= len(ids):
+        raise UsageError(
+            f"--hold-back {share:.0%} of {len(ids)} images leaves none to train on: select more"
+        )
+    # A seed of its own, or the first epoch's order would be drawn with the same numbers.
+    chosen = np.random.default_rng((seed, len(ids), 1)).choice(len(ids), count, replace=False)
+    return np.sort(ids[chosen])
+
+
+def without(selection: Selection, held: Ids) -> Selection:
+    """Leave the held-back images out of a selection, which keeps its name and hash."""
+    kept = ~np.isin(selection.ids, held)
+    return replace(selection, ids=selection.ids[kept], weights=selection.weights[kept])
+
+
+def agreement(first: NDArray[Any], second: NDArray[Any]) -> float:
+    """Share of images whose largest logit, (N, K) both, is of the same class."""
+    return float((first.argmax(axis=1) == second.argmax(axis=1)).mean())
