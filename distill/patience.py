@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
+from distill.options import TrainOptions
 from distill.selection import Selection
 from index.errors import UsageError
 from index.parts import Ids
@@ -20,18 +20,31 @@ class Patience:
 
     Agreement, the share of held-back images to which student and teacher give one class, needs no
     labels and never sees the test set. The weights of the best check are what is deployed.
+    Without ``options.patience`` nothing is held back and nothing stops.
+
+    Args:
+        options: how many checks, and which share of the images they are made on.
+        selection: what the run begins with; rounds choose among the rest of the pool too.
     """
 
-    def __init__(self, checks: int) -> None:
-        self._checks = checks
+    def __init__(self, options: TrainOptions, selection: Selection) -> None:
+        self._checks = options.patience
+        self.held = np.empty(0, np.int64)
+        if self._checks is not None:
+            self.held = hold_back(selection, options.held_back, options.seed)
         self.best = -1.0
-        self.weights: dict[str, Tensor] = {}
+        self.weights: dict[str, Tensor] | None = None
         self._since = 0
 
     @property
     def stopped(self) -> bool:
         """Whether the last so many checks brought nothing."""
-        return self._since >= self._checks
+        return self._checks is not None and self._since >= self._checks
+
+    def kept(self, selection: Selection) -> Selection:
+        """Leave the held-back images out of a selection, which keeps its name and hash."""
+        kept = ~np.isin(selection.ids, self.held)
+        return replace(selection, ids=selection.ids[kept], weights=selection.weights[kept])
 
     def check(self, agreement: float, weights: Mapping[str, Tensor]) -> None:
         """Take note of a check and of the weights that it was made with, if they are the best."""
@@ -65,14 +78,3 @@ def hold_back(selection: Selection, share: float, seed: int) -> Ids:
     # A seed of its own, or the first epoch's order would be drawn with the same numbers.
     chosen = np.random.default_rng((seed, len(ids), 1)).choice(len(ids), count, replace=False)
     return np.sort(ids[chosen])
-
-
-def without(selection: Selection, held: Ids) -> Selection:
-    """Leave the held-back images out of a selection, which keeps its name and hash."""
-    kept = ~np.isin(selection.ids, held)
-    return replace(selection, ids=selection.ids[kept], weights=selection.weights[kept])
-
-
-def agreement(first: NDArray[Any], second: NDArray[Any]) -> float:
-    """Share of images whose largest logit, (N, K) both, is of the same class."""
-    return float((first.argmax(axis=1) == second.argmax(axis=1)).mean())

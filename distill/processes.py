@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -16,7 +16,7 @@ from torch import Tensor
 from distill.options import resolve_precision
 from index.errors import UsageError
 
-Told = TypeVar("Told")
+Made = TypeVar("Made")
 # The others wait while the first decodes, scores or evaluates; a process that dies ends the wait
 # at once, for torchrun then ends all.
 LONGEST_WAIT = timedelta(days=7)
@@ -57,9 +57,13 @@ class Processes:
         if self.count > 1:
             self._fabric.barrier()
 
-    def told(self, value: Told) -> Told:
-        """Return the first one's value in all of them."""
-        return self._fabric.broadcast(value) if self.count > 1 else value
+    def of_first(self, make: Callable[[], Made]) -> Made:
+        """Return in all processes what the first one makes, for which the others wait."""
+        if self.count == 1:
+            return make()
+        made: Any = make() if self.first else None
+        found: Made = self._fabric.broadcast(made)
+        return found
 
     @torch.no_grad()
     def average(self, tensors: Sequence[Tensor]) -> None:

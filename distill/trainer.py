@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +29,14 @@ from distill.failures import check_finite, told_if_out_of_memory
 from distill.images import PoolImages
 from distill.methods import Method
 from distill.metrics import MetricsLog
-from distill.networks import Network, map_batches
+from distill.networks import Network
 from distill.options import TrainOptions
-from distill.patience import Patience, agreement, hold_back, without
+from distill.patience import Patience
 from distill.processes import Processes, join
 from distill.schedule import SCHEDULES
+from distill.scoring import agreement, score_pixels
 from distill.selection import Selection
 from index.errors import UsageError, WorkspaceError
-from index.parts import half
 from index.progress import Progress, Silent
 
 
@@ -99,11 +100,8 @@ class Trainer:
         self._folder = folder
         self._folder.mkdir(parents=True, exist_ok=True)
         spec = method.student.card.input
-        self._patience = Patience(options.patience) if options.patience else None
-        self._held = (
-            hold_back(selection, options.held_back, options.seed) if self._patience else None
-        )
-        self._selection = self._kept(selection)
+        self._patience = Patience(options, selection)
+        self._selection = self._patience.kept(selection)
         self._batches = Batches(images, spec, options, self._processes)
         selected = len(self._selection.ids)
         self._steps_an_epoch = max(1, selected // self._batches.size(selected))
@@ -153,8 +151,7 @@ class Trainer:
 
         That is the student as it is now, its moving average, or the one of the best check.
         """
-        best = self._patience.weights if self._patience else None
-        with holding(self._method.student, best or self._averaged):
+        with holding(self._method.student, self._patience.weights or self._averaged):
             return copy.deepcopy(self._method.deployed()).eval()
 
     @property
@@ -167,21 +164,17 @@ class Trainer:
 
         Where a moving average is deployed, it is that which is asked.
         """
-        return self._logits(self._method.student_logits, self._images.pixels)
+        return self._score(self._images.pixels, self._method.student_logits)[0]
 
-    def _logits(
-        self, network: Callable[[Tensor], Tensor], pixels: NDArray[np.uint8]
-    ) -> NDArray[np.float16]:
-        def logits(images: Tensor) -> NDArray[np.float16]:
-            with self._processes.autocast():
-                return half(network(images).float().cpu().numpy())
-
+    def _score(
+        self, pixels: NDArray[np.uint8], *networks: Callable[[Tensor], Tensor]
+    ) -> list[NDArray[np.float16]]:
+        spec = self._method.student.card.input
         self._method.eval()
         with holding(self._method.student, self._averaged):
-            spec = self._method.student.card.input
-            rows = map_batches(logits, pixels, spec, self._processes.device)
+            found = [score_pixels(one, pixels, spec, self._processes) for one in networks]
         self._method.train()
-        return np.concatenate(rows)
+        return found
 
     @property
     def _averaged(self) -> dict[str, Tensor] | None:
@@ -218,12 +211,9 @@ class Trainer:
         epochs = self.total_steps / self._steps_an_epoch
         epoch = 1 + first / self._steps_an_epoch
         start = RoundStart(current, epoch, epochs, resumed, self.student_logits)
-        selection = self._reselect(start) if self._processes.first else self._selection
-        self._selection = self._kept(self._processes.told(selection))
+        selection = self._processes.of_first(partial(self._reselect, start))
+        self._selection = self._patience.kept(selection)
         self._selected_round = current
-
-    def _kept(self, selection: Selection) -> Selection:
-        return selection if self._held is None else without(selection, self._held)
 
     def _learning_rate(self, step: int) -> float:
         defaults = self._method.defaults
@@ -231,10 +221,11 @@ class Trainer:
         return float((self._options.lr or defaults.lr) * schedule(step / self.total_steps))
 
     def _is_last(self, step: int) -> bool:
-        return step == self.total_steps or (self._patience is not None and self._patience.stopped)
+        return step == self.total_steps or self._patience.stopped
 
     def _record(self, step: int, losses: dict[str, float]) -> None:
-        if step % self._steps_an_epoch == 0 or step == self.total_steps:
+        ends_epoch = step % self._steps_an_epoch == 0 or step == self.total_steps
+        if self._options.patience and ends_epoch:
             self._check_agreement(step)
         last = self._is_last(step)
         self._metrics.add(step, {**losses, "lr": self._learning_rate(step - 1)}, last=last)
@@ -242,13 +233,8 @@ class Trainer:
             self._checkpoint(step)
 
     def _check_agreement(self, step: int) -> None:
-        if self._patience is None or self._held is None:
-            return
-        pixels = self._images.pixels[self._images.places(self._held)]
-        said = self._logits(self._method.student_logits, pixels)
-        found = self._processes.told(agreement(said, self._logits(self._method.teacher, pixels)))
-        weights = self._averaged or self._method.student.state_dict()
-        self._patience.check(found, weights)
+        found = self._processes.of_first(self._agreement)
+        self._patience.check(found, self._averaged or self._method.student.state_dict())
         self._metrics.note(step, {"agreement": found})
         if self._patience.stopped:
             self._progress.say(
@@ -257,13 +243,17 @@ class Trainer:
                 f"{self._patience.best:.3f}, is deployed"
             )
 
+    def _agreement(self) -> float:
+        pixels = self._images.pixels[self._images.places(self._patience.held)]
+        return agreement(*self._score(pixels, self._method.student_logits, self._method.teacher))
+
     def _checkpoint(self, step: int) -> None:
         if not self._processes.first:
             return
         state = {
             "method": self._method.state_dict(),
             **self._descent.state_dict(),
-            "patience": self._patience.state_dict() if self._patience else None,
+            "patience": self._patience.state_dict(),
             "step": step,
             "seconds": time.monotonic() - self._began,
             "metrics": self._metrics.unwritten,
@@ -277,14 +267,14 @@ class Trainer:
         if state is None:
             self._metrics.rewind(0)
             return 0
-        if len(state.get("optimizers", ())) != len(self._descent.optimizers):
+        known = "patience" in state and len(state["optimizers"]) == len(self._descent.optimizers)
+        if not known:
             raise WorkspaceError(
                 f"{self.checkpoint_path} is of another version of kdcurate: delete it to train anew"
             )
         self._method.load_state_dict(state["method"])
         self._descent.load_state_dict(state)
-        if self._patience:
-            self._patience.load_state_dict(state["patience"])
+        self._patience.load_state_dict(state["patience"])
         step = int(state["step"])
         self._began -= state["seconds"]
         self._metrics.rewind(step, state["metrics"])
