@@ -16,7 +16,6 @@ from distill.networks import InputSpec, normalise
 from distill.options import TrainOptions
 from distill.processes import Processes
 from distill.selection import Selection
-from index.errors import UsageError
 
 
 class Batches:
@@ -33,21 +32,6 @@ class Batches:
         self._options = options
         self._processes = processes
         self._parts = options.parts
-
-    def size(self, selected: int) -> int:
-        """Images in a step's batch where so many are selected.
-
-        Raises:
-            UsageError: too few to give every part of a batch one.
-        """
-        size = min(self._options.batch_size, selected)
-        size -= size % self._parts
-        if size < 1:
-            raise UsageError(
-                f"{selected} images do not go into a batch of {self._parts} parts: select more, "
-                "or lower --accumulate or the number of processes"
-            )
-        return size
 
     def of_step(self, step: int, first: int, epoch: int, selection: Selection) -> Iterator[Batch]:
         """Yield this process's parts of a step's batch, torch's own generator set for each.
@@ -66,7 +50,7 @@ class Batches:
 
     def _chosen(self, place: int, first: int, selected: int) -> NDArray[np.int64]:
         """Rows of the selection in a batch: a permutation an epoch, the same in every process."""
-        size = self.size(selected)
+        size = self._options.batch_of(selected)
         turn, place = divmod(place, selected // size)
         order = np.random.default_rng((self._options.seed, first, turn)).permutation(selected)
         return order[place * size : (place + 1) * size]

@@ -76,10 +76,36 @@ class TrainOptions:
             if name not in _REPORTING and (name not in unused or value != unused[name])
         }
 
-    @property
-    def held_back(self) -> float:
-        """The share of the images that is held back for `patience`."""
-        return _HELD_BACK if self.hold_back is None else self.hold_back
+    def held_of(self, selected: int) -> int:
+        """Return how many of so many images are held back for `patience`.
+
+        Raises:
+            UsageError: nothing would be left to train on.
+        """
+        if self.patience is None:
+            return 0
+        share = _HELD_BACK if self.hold_back is None else self.hold_back
+        held = max(1, round(share * selected))
+        if held >= selected:
+            raise UsageError(
+                f"--hold-back {share:.0%} of {selected} images leaves none to train on: select more"
+            )
+        return held
+
+    def batch_of(self, selected: int) -> int:
+        """Return how many of so many images make a batch, which all processes' parts divide.
+
+        Raises:
+            UsageError: too few to give every part one.
+        """
+        size = min(self.batch_size, selected)
+        size -= size % self.parts
+        if size < 1:
+            raise UsageError(
+                f"{selected} images do not go into a batch of {self.parts} parts: select more, "
+                "or lower --accumulate or the number of processes"
+            )
+        return size
 
     @property
     def parts(self) -> int:

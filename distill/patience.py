@@ -11,7 +11,6 @@ from torch import Tensor
 
 from distill.options import TrainOptions
 from distill.selection import Selection
-from index.errors import UsageError
 from index.parts import Ids
 
 
@@ -29,9 +28,7 @@ class Patience:
 
     def __init__(self, options: TrainOptions, selection: Selection) -> None:
         self._checks = options.patience
-        self.held = np.empty(0, np.int64)
-        if self._checks is not None:
-            self.held = hold_back(selection, options.held_back, options.seed)
+        self.held = hold_back(selection, options.held_of(len(selection.ids)), options.seed)
         self.best = -1.0
         self.weights: dict[str, Tensor] | None = None
         self._since = 0
@@ -63,18 +60,9 @@ class Patience:
         self.best, self._since, self.weights = state["best"], state["since"], state["weights"]
 
 
-def hold_back(selection: Selection, share: float, seed: int) -> Ids:
-    """Draw a share of the selected images, at least one, whatever their order: ids, ascending.
-
-    Raises:
-        UsageError: nothing would be left to train on.
-    """
+def hold_back(selection: Selection, count: int, seed: int) -> Ids:
+    """Draw so many of the selected images, whatever their order: ids, ascending."""
     ids = np.sort(selection.ids)
-    count = max(1, round(share * len(ids)))
-    if count >= len(ids):
-        raise UsageError(
-            f"--hold-back {share:.0%} of {len(ids)} images leaves none to train on: select more"
-        )
     # A seed of its own, or the first epoch's order would be drawn with the same numbers.
     chosen = np.random.default_rng((seed, len(ids), 1)).choice(len(ids), count, replace=False)
     return np.sort(ids[chosen])

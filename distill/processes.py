@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -95,6 +96,7 @@ def join(device: str, precision: str) -> Processes:
             f"torchrun started {local} processes and this machine has "
             f"{torch.cuda.device_count()} GPUs: start as many as there are, or --device cpu"
         )
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # how it begins is no news
     strategy = DDPStrategy(timeout=LONGEST_WAIT)
     nodes = world // local
     fabric = Fabric(

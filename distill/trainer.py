@@ -68,7 +68,7 @@ class TrainResult:
 
 
 class Trainer:
-    """Trains a method on a selection, or on one selection a round.
+    """Trains its `method` on a selection, or on one selection a round.
 
     Of several processes each has a trainer of its own, with the same arguments; the first one's
     files and selections are those of the run.
@@ -104,7 +104,7 @@ class Trainer:
         self._selection = self._patience.kept(selection)
         self._batches = Batches(images, spec, options, self._processes)
         selected = len(self._selection.ids)
-        self._steps_an_epoch = max(1, selected // self._batches.size(selected))
+        self._steps_an_epoch = selected // options.batch_of(selected)
         self.total_steps = options.max_steps or options.epochs * self._steps_an_epoch
         if options.rounds > self.total_steps:
             raise UsageError(
@@ -113,8 +113,8 @@ class Trainer:
         log = folder / "metrics.jsonl" if self._processes.first else None
         self._metrics = MetricsLog(log, options.log_every)
         method.prepare(len(images.ids))
-        self._method = method.to(self._processes.device)
-        self._method.to(memory_format=torch.channels_last)
+        self.method = method.to(self._processes.device)
+        self.method.to(memory_format=torch.channels_last)
         self._descent = Descent(method, options, self._processes)
 
     def fit(self) -> TrainResult:
@@ -130,7 +130,7 @@ class Trainer:
             step = self._resumed_at = self._resume()
             if self._is_last(step):
                 self._select(step - 1, resumed=True)
-            self._method.train()
+            self.method.train()
             with self._progress.step("Training", self.total_steps, "steps") as advance:
                 advance(step)
                 while not self._is_last(step):
@@ -151,8 +151,8 @@ class Trainer:
 
         That is the student as it is now, its moving average, or the one of the best check.
         """
-        with holding(self._method.student, self._patience.weights or self._averaged):
-            return copy.deepcopy(self._method.deployed()).eval()
+        with holding(self.method.student, self._patience.weights or self._averaged):
+            return copy.deepcopy(self.method.deployed()).eval()
 
     @property
     def checkpoint_path(self) -> Path:
@@ -164,16 +164,16 @@ class Trainer:
 
         Where a moving average is deployed, it is that which is asked.
         """
-        return self._score(self._images.pixels, self._method.student_logits)[0]
+        return self._score(self._images.pixels, self.method.student_logits)[0]
 
     def _score(
         self, pixels: NDArray[np.uint8], *networks: Callable[[Tensor], Tensor]
     ) -> list[NDArray[np.float16]]:
-        spec = self._method.student.card.input
-        self._method.eval()
-        with holding(self._method.student, self._averaged):
+        spec = self.method.student.card.input
+        self.method.eval()
+        with holding(self.method.student, self._averaged):
             found = [score_pixels(one, pixels, spec, self._processes) for one in networks]
-        self._method.train()
+        self.method.train()
         return found
 
     @property
@@ -216,7 +216,7 @@ class Trainer:
         self._selected_round = current
 
     def _learning_rate(self, step: int) -> float:
-        defaults = self._method.defaults
+        defaults = self.method.defaults
         schedule = SCHEDULES[self._options.schedule or defaults.schedule]
         return float((self._options.lr or defaults.lr) * schedule(step / self.total_steps))
 
@@ -234,7 +234,7 @@ class Trainer:
 
     def _check_agreement(self, step: int) -> None:
         found = self._processes.of_first(self._agreement)
-        self._patience.check(found, self._averaged or self._method.student.state_dict())
+        self._patience.check(found, self._averaged or self.method.student.state_dict())
         self._metrics.note(step, {"agreement": found})
         if self._patience.stopped:
             self._progress.say(
@@ -245,13 +245,13 @@ class Trainer:
 
     def _agreement(self) -> float:
         pixels = self._images.pixels[self._images.places(self._patience.held)]
-        return agreement(*self._score(pixels, self._method.student_logits, self._method.teacher))
+        return agreement(*self._score(pixels, self.method.student_logits, self.method.teacher))
 
     def _checkpoint(self, step: int) -> None:
         if not self._processes.first:
             return
         state = {
-            "method": self._method.state_dict(),
+            "method": self.method.state_dict(),
             **self._descent.state_dict(),
             "patience": self._patience.state_dict(),
             "step": step,
@@ -272,7 +272,7 @@ class Trainer:
             raise WorkspaceError(
                 f"{self.checkpoint_path} is of another version of kdcurate: delete it to train anew"
             )
-        self._method.load_state_dict(state["method"])
+        self.method.load_state_dict(state["method"])
         self._descent.load_state_dict(state)
         self._patience.load_state_dict(state["patience"])
         step = int(state["step"])

@@ -79,6 +79,8 @@ class Method(nn.Module, ABC):
     name: ClassVar[str]
     defaults: ClassVar[TrainDefaults]
     options_type: ClassVar[type[Options]] = Options
+    # Whether processes may share a batch: what they remember of images, each keeps for itself.
+    divides: ClassVar[bool] = True
 
     def __init__(
         self, teacher: Network, student: Network, options: Mapping[str, Any] | None = None
