@@ -15,6 +15,7 @@ from distill.methods import Batch
 from distill.networks import InputSpec, normalise
 from distill.options import TrainOptions
 from distill.processes import Processes
+from distill.remembered import RememberedLogits
 from distill.selection import Selection
 
 
@@ -25,13 +26,20 @@ class Batches:
     """
 
     def __init__(
-        self, images: PoolImages, spec: InputSpec, options: TrainOptions, processes: Processes
+        self,
+        images: PoolImages,
+        spec: InputSpec,
+        options: TrainOptions,
+        processes: Processes,
+        remembered: RememberedLogits | None = None,
     ) -> None:
         self._images = images
         self._spec = spec
         self._options = options
         self._processes = processes
         self._parts = options.parts
+        self._remembered = remembered
+        self._begun: Selection | None = None
 
     def of_step(self, step: int, first: int, epoch: int, selection: Selection) -> Iterator[Batch]:
         """Yield this process's parts of a step's batch, torch's own generator set for each.
@@ -42,11 +50,20 @@ class Batches:
             epoch: from 1, for the method.
             selection: what is trained on.
         """
+        if self._begun is not selection:
+            self._begin(selection)
         chosen = self._chosen(step - first, first, len(selection.ids))
         own = len(chosen) // self._parts
         for number in range(self._options.accumulate):
             part = self._processes.rank * self._options.accumulate + number
             yield self._batch(step, part, epoch, selection, chosen[part * own :][:own])
+
+    def _begin(self, selection: Selection) -> None:
+        self._begun = selection
+        places, selected = self._images.places(selection.ids), len(selection.ids)
+        own = self._options.batch_of(selected) // self._parts
+        if self._remembered is not None and not self._remembered.learn(places, own):
+            self._remembered = None
 
     def _chosen(self, place: int, first: int, selected: int) -> NDArray[np.int64]:
         """Rows of the selection in a batch: a permutation an epoch, the same in every process."""
@@ -73,4 +90,5 @@ class Batches:
             torch.from_numpy(places).to(device),
             epoch=epoch,
             generator=generator,
+            teacher_logits=self._remembered.of(places) if self._remembered else None,
         )

@@ -32,6 +32,11 @@ class PoolImages:
     ids: Ids
     pixels: Pixels
 
+    @property
+    def in_memory(self) -> int:
+        """Bytes that the pixels take in memory: none where they lie in a file."""
+        return 0 if isinstance(self.pixels, np.memmap) else self.pixels.nbytes
+
     def places(self, ids: Ids) -> NDArray[np.int64]:
         """Return the row of each id."""
         return places(self.ids, ids)

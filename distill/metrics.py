@@ -7,14 +7,22 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from distill.board import Board
 from index.files import atomic_path
 
 
 class MetricsLog:
-    """Means of what a run measures, written every so many steps; without a path they are not."""
+    """Means of what a run measures, written every so many steps; without a path they are not.
 
-    def __init__(self, path: Path | None, every: int) -> None:
+    Args:
+        path: of the log.
+        every: so many steps there is a mean.
+        board: is told too.
+    """
+
+    def __init__(self, path: Path | None, every: int, board: Board | None = None) -> None:
         self._path = path
+        self._board = board
         self._every = every
         self._sums: dict[str, float] = defaultdict(float)
         self._count = 0
@@ -50,6 +58,13 @@ class MetricsLog:
         if self._path is not None:
             with self._path.open("a") as file:
                 file.write(json.dumps({"step": step, **values}) + "\n")
+        if self._board is not None:
+            self._board.add(step, values)
+
+    def close(self) -> None:
+        """Bring what was told to disk."""
+        if self._board is not None:
+            self._board.close()
 
     def forget(self) -> None:
         """Start a new mean."""

@@ -218,6 +218,7 @@ def _trainer(
         identity=identity,
         progress=progress,
         processes=processes,
+        spare_bytes=options.cache_budget_gib * 2**30 - images.in_memory,
     )
 
 

@@ -22,7 +22,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distill.batches import Batches
+from distill.board import Board
 from distill.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
+from distill.compiling import eager, prepare_networks
 from distill.descent import Descent
 from distill.ema import holding
 from distill.failures import check_finite, told_if_out_of_memory
@@ -33,6 +35,7 @@ from distill.networks import Network
 from distill.options import TrainOptions
 from distill.patience import Patience
 from distill.processes import Processes, join
+from distill.remembered import remember
 from distill.schedule import SCHEDULES
 from distill.scoring import agreement, score_pixels
 from distill.selection import Selection
@@ -86,6 +89,7 @@ class Trainer:
         identity: dict[str, Any] | None = None,
         progress: Progress | None = None,
         processes: Processes | None = None,
+        spare_bytes: float = 2**30,
     ) -> None:
         options.check()
         self._options = options
@@ -99,10 +103,8 @@ class Trainer:
         self._began = time.monotonic()
         self._folder = folder
         self._folder.mkdir(parents=True, exist_ok=True)
-        spec = method.student.card.input
         self._patience = Patience(options, selection)
         self._selection = self._patience.kept(selection)
-        self._batches = Batches(images, spec, options, self._processes)
         selected = len(self._selection.ids)
         self._steps_an_epoch = selected // options.batch_of(selected)
         self.total_steps = options.max_steps or options.epochs * self._steps_an_epoch
@@ -110,11 +112,14 @@ class Trainer:
             raise UsageError(
                 f"--rounds {options.rounds} in {self.total_steps} steps: ask for fewer"
             )
-        log = folder / "metrics.jsonl" if self._processes.first else None
-        self._metrics = MetricsLog(log, options.log_every)
+        self._metrics = _metrics(folder, options) if self._processes.first else MetricsLog(None, 1)
         method.prepare(len(images.ids))
         self.method = method.to(self._processes.device)
         self.method.to(memory_format=torch.channels_last)
+        prepare_networks(method, options, self._processes)
+        logits = remember(method, images, options, self._processes, spare_bytes, self._progress)
+        spec = method.student.card.input
+        self._batches = Batches(images, spec, options, self._processes, logits)
         self._descent = Descent(method, options, self._processes)
 
     def fit(self) -> TrainResult:
@@ -139,6 +144,7 @@ class Trainer:
                     step += 1
                     self._record(step, losses)
                     advance(1)
+            self._metrics.close()
         return TrainResult(step, time.monotonic() - self._began, self._selection)
 
     @property
@@ -151,7 +157,7 @@ class Trainer:
 
         That is the student as it is now, its moving average, or the one of the best check.
         """
-        with holding(self.method.student, self._patience.weights or self._averaged):
+        with eager(), holding(self.method.student, self._patience.weights or self._averaged):
             return copy.deepcopy(self.method.deployed()).eval()
 
     @property
@@ -171,7 +177,7 @@ class Trainer:
     ) -> list[NDArray[np.float16]]:
         spec = self.method.student.card.input
         self.method.eval()
-        with holding(self.method.student, self._averaged):
+        with eager(), holding(self.method.student, self._averaged):
             found = [score_pixels(one, pixels, spec, self._processes) for one in networks]
         self.method.train()
         return found
@@ -280,3 +286,8 @@ class Trainer:
         self._metrics.rewind(step, state["metrics"])
         self._progress.say(f"resuming at step {step} of {self.total_steps}")
         return step
+
+
+def _metrics(folder: Path, options: TrainOptions) -> MetricsLog:
+    board = Board(folder / "tensorboard") if options.tensorboard else None
+    return MetricsLog(folder / "metrics.jsonl", options.log_every, board)

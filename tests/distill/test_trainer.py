@@ -140,9 +140,12 @@ def confident_half(begun: list[RoundStart] | None = None) -> Reselect:
     return reselect
 
 
+_PARTS = ("reselect", "progress", "spare_bytes", "processes")
+
+
 def run(folder: Path, method: Method, **given: Any) -> Trainer:
     """Train to the end, or until `progress` stops it."""
-    parts = {name: given.pop(name) for name in ("reselect", "progress") if name in given}
+    parts = {name: given.pop(name) for name in _PARTS if name in given}
     images, selection = given.pop("images", photos()), given.pop("selection", chosen())
     trainer = Trainer(method, images, selection, options(**given), folder, **parts)
     try:
