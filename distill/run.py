@@ -14,8 +14,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from distill.checkpoint import checkpoint_path
 from distill.draws import step_seed
 from distill.evaluation import evaluate
+from distill.failures import told_if_out_of_memory
 from distill.images import load_labelled, load_pool
 from distill.methods import Method, find_method
 from distill.networks import Network, load_network, network_key, save_student
@@ -107,17 +109,18 @@ def distill(
             return finished
         if options.train.rounds and not processes.first:
             make_reselect = _asks_the_first
-        trainer = _trainer(
-            catalog,
-            options,
-            identity,
-            method,
-            selection,
-            folder,
-            make_reselect,
-            processes,
-            progress,
-        )
+        with told_if_out_of_memory(options.train, checkpoint_path(folder)):
+            trainer = _trainer(
+                catalog,
+                options,
+                identity,
+                method,
+                selection,
+                folder,
+                make_reselect,
+                processes,
+                progress,
+            )
         result = trainer.fit()
 
         def finish() -> RunResult:

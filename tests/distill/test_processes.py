@@ -60,6 +60,12 @@ def test_all_processes_end_with_the_same_state(both: Both) -> None:
     assert first == second
 
 
+def test_a_parameter_without_a_gradient_is_left_alone_as_in_one_process(both: Both) -> None:
+    """Not even weight decay moves it."""
+    pair, alone, _ = both
+    assert [found["idle"] for found in (*pair, alone)] == [1.0] * 3
+
+
 def student(runs: list[dict[str, Any]], place: int) -> dict[str, torch.Tensor]:
     return load_file(Path(runs[place]["student"]).with_suffix(".safetensors"))
 

@@ -12,11 +12,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))  # tests/
 
 import numpy as np
 import torch
+from torch import nn
 
 from distill.images import PoolImages
 from distill.methods.base import Batch, Losses
 from distill.methods.kd import KD
-from distill.networks import load_network
+from distill.networks import Network, load_network
 from distill.options import TrainOptions
 from distill.processes import Processes, join
 from distill.run import RunOptions, distill
@@ -32,9 +33,13 @@ TRAIN = TrainOptions(
 
 
 class Noting(KD):
-    """KD that notes which images it was shown."""
+    """KD that notes which images it was shown, and has a parameter that nothing reaches."""
 
     name: ClassVar[str] = "noting"
+
+    def __init__(self, teacher: Network, student: Network) -> None:
+        super().__init__(teacher, student)
+        self.idle = nn.Parameter(torch.ones(1))
 
     def loss(self, batch: Batch) -> Losses:
         assert batch.places is not None
@@ -66,7 +71,7 @@ def small(folder: Path, processes: Processes) -> dict[str, Any]:
     )
     trainer.fit()
     weights = torch.cat([one.flatten().double() for one in method.state_dict().values()])
-    return {"seen": method.seen, "weights": weights.tolist()}
+    return {"seen": method.seen, "weights": weights.tolist(), "idle": method.idle.item()}
 
 
 def runs(workspace: Path, card: Path, processes: Processes) -> list[dict[str, Any]]:
