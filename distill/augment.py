@@ -1,4 +1,4 @@
-"""The training view: batched tensor augmentation, on the device, from one generator."""
+"""The training view: batched tensor augmentation, on the device, from what a step draws."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-Augment = Callable[[Tensor, torch.Generator], Tensor]
+from distill.draws import Draws
+
+Augment = Callable[[Tensor, Draws], Tensor]
 
 
-def flip(images: Tensor, generator: torch.Generator) -> Tensor:
+def flip(images: Tensor, draws: Draws) -> Tensor:
     """Mirror each image (B, C, H, W) left to right with probability one half."""
-    mirrored = torch.rand(len(images), generator=generator) < 0.5
+    mirrored = draws.uniform(len(images)) < 0.5
     return torch.where(mirrored.to(images.device)[:, None, None, None], images.flip(3), images)
 
 
-def shift(images: Tensor, generator: torch.Generator) -> Tensor:
+def shift(images: Tensor, draws: Draws) -> Tensor:
     """Pad by an eighth of the side with the mean colour and crop back at a random place.
 
     For images that mean something else when mirrored, such as digits and letters.
@@ -25,7 +27,7 @@ def shift(images: Tensor, generator: torch.Generator) -> Tensor:
     count, _, height, width = images.shape
     pad = height // 8
     padded = F.pad(images, (pad, pad, pad, pad))
-    shift = torch.randint(0, 2 * pad + 1, (2, count), generator=generator).to(images.device)
+    shift = draws.integers(2 * pad + 1, 2, count).to(images.device)
     rows = shift[0][:, None] + torch.arange(height, device=images.device)
     columns = shift[1][:, None] + torch.arange(width, device=images.device)
     batch = torch.arange(count, device=images.device)[:, None, None]
@@ -33,19 +35,19 @@ def shift(images: Tensor, generator: torch.Generator) -> Tensor:
     return cropped.permute(0, 3, 1, 2)
 
 
-def crop_flip(images: Tensor, generator: torch.Generator) -> Tensor:
+def crop_flip(images: Tensor, draws: Draws) -> Tensor:
     """Shift and flip, the usual view for CIFAR (He et al., CVPR 2016): 4 pixels at 32."""
-    return flip(shift(images, generator), generator)
+    return flip(shift(images, draws), draws)
 
 
-def resized_crop_flip(images: Tensor, generator: torch.Generator) -> Tensor:
+def resized_crop_flip(images: Tensor, draws: Draws) -> Tensor:
     """Crop 8 to 100 % of the area at an aspect of 3/4 to 4/3, resize to the full side, flip.
 
     The distribution is RandomResizedCrop's (Szegedy et al., CVPR 2015); a crop that would leave
     the image is shortened instead of drawn again.
     """
     count, _, height, width = images.shape
-    draw = torch.rand(4, count, generator=generator).to(images.device)
+    draw = draws.uniform(4, count).to(images.device)
     area = 0.08 + 0.92 * draw[0]
     aspect = torch.exp((2 * draw[1] - 1) * torch.log(torch.tensor(4 / 3)))
     wide = (area * aspect).sqrt().clamp(max=1)
@@ -55,10 +57,10 @@ def resized_crop_flip(images: Tensor, generator: torch.Generator) -> Tensor:
     theta[:, 1, 1], theta[:, 1, 2] = high, (2 * draw[3] - 1) * (1 - high)
     grid = F.affine_grid(theta, [count, 1, height, width], align_corners=False)
     crops = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
-    return flip(crops, generator)
+    return flip(crops, draws)
 
 
-def no_augmentation(images: Tensor, generator: torch.Generator) -> Tensor:  # noqa: ARG001
+def no_augmentation(images: Tensor, draws: Draws) -> Tensor:  # noqa: ARG001
     """Leave the images as they are."""
     return images
 

@@ -7,14 +7,22 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from distill.board import Board
 from index.files import atomic_path
 
 
 class MetricsLog:
-    """Means of what a run measures, written every so many steps."""
+    """Means of what a run measures, written every so many steps; without a path they are not.
 
-    def __init__(self, path: Path, every: int) -> None:
+    Args:
+        path: of the log.
+        every: so many steps there is a mean.
+        board: is told too.
+    """
+
+    def __init__(self, path: Path | None, every: int, board: Board | None = None) -> None:
         self._path = path
+        self._board = board
         self._every = every
         self._sums: dict[str, float] = defaultdict(float)
         self._count = 0
@@ -30,7 +38,7 @@ class MetricsLog:
         if unwritten is not None:
             self._sums.update(unwritten["sums"])
             self._count = unwritten["count"]
-        if self._path.is_file():
+        if self._path is not None and self._path.is_file():
             kept = [row for row in read_metrics(self._path) if row["step"] <= step]
             with atomic_path(self._path) as temporary:
                 temporary.write_text("".join(json.dumps(row) + "\n" for row in kept))
@@ -42,9 +50,21 @@ class MetricsLog:
         self._count += 1
         if step % self._every == 0 or last:
             means = {name: total / self._count for name, total in self._sums.items()}
-            with self._path.open("a") as file:
-                file.write(json.dumps({"step": step, **means}) + "\n")
+            self.note(step, means)
             self.forget()
+
+    def note(self, step: int, values: dict[str, float]) -> None:
+        """Write a line of what was measured once, at this step."""
+        if self._path is not None:
+            with self._path.open("a") as file:
+                file.write(json.dumps({"step": step, **values}) + "\n")
+        if self._board is not None:
+            self._board.add(step, values)
+
+    def close(self) -> None:
+        """Bring what was told to disk."""
+        if self._board is not None:
+            self._board.close()
 
     def forget(self) -> None:
         """Start a new mean."""

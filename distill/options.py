@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,10 +12,35 @@ from distill.augment import AUGMENTATIONS
 from distill.schedule import SCHEDULES
 from index.errors import UsageError
 
+_REPORTING = ("checkpoint_every", "log_every", "tensorboard")
+_LATER = (
+    "accumulate",
+    "clip_norm",
+    "ema",
+    "patience",
+    "hold_back",
+    "compile",
+    "sync_batchnorm",
+    "processes",
+)
+_HELD_BACK = 0.05
+_COUNTS = {
+    "epochs",
+    "max_steps",
+    "batch_size",
+    "checkpoint_every",
+    "log_every",
+    "accumulate",
+    "patience",
+}
+
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """How to train; what is None is the method's published default."""
+    """How to train; what is None is the method's published default.
+
+    ``batch_size`` counts the images of a step in all ``processes`` together.
+    """
 
     epochs: int = 240
     max_steps: int | None = None
@@ -26,16 +52,65 @@ class TrainOptions:
     device: str = "auto"
     precision: str = "auto"
     rounds: int = 0
+    accumulate: int = 1
+    clip_norm: float | None = None
+    ema: float | None = None
+    patience: int | None = None
+    hold_back: float | None = None
+    compile: bool = False
+    sync_batchnorm: bool = False
+    tensorboard: bool = False
+    processes: int = 1
     checkpoint_every: int = 200
     log_every: int = 50
 
     def identity(self) -> dict[str, Any]:
-        """Return what decides the result; how often a run reports and saves does not."""
+        """Return what decides the result; how often a run reports and saves does not.
+
+        An option of `_LATER` stands there where it is used: runs from before it keep their names.
+        """
+        unused = {name: getattr(TrainOptions, name) for name in _LATER}
         return {
             name: value
             for name, value in asdict(self).items()
-            if name not in ("checkpoint_every", "log_every")
+            if name not in _REPORTING and (name not in unused or value != unused[name])
         }
+
+    def held_of(self, selected: int) -> int:
+        """Return how many of so many images are held back for `patience`.
+
+        Raises:
+            UsageError: nothing would be left to train on.
+        """
+        if self.patience is None:
+            return 0
+        share = _HELD_BACK if self.hold_back is None else self.hold_back
+        held = max(1, round(share * selected))
+        if held >= selected:
+            raise UsageError(
+                f"--hold-back {share:.0%} of {selected} images leaves none to train on: select more"
+            )
+        return held
+
+    def batch_of(self, selected: int) -> int:
+        """Return how many of so many images make a batch, which all processes' parts divide.
+
+        Raises:
+            UsageError: too few to give every part one.
+        """
+        size = min(self.batch_size, selected)
+        size -= size % self.parts
+        if size < 1:
+            raise UsageError(
+                f"{selected} images do not go into a batch of {self.parts} parts: select more, "
+                "or lower --accumulate or the number of processes"
+            )
+        return size
+
+    @property
+    def parts(self) -> int:
+        """Into how many equal parts a batch is divided."""
+        return self.processes * self.accumulate
 
     def check(self) -> None:
         """Check what does not depend on networks or images.
@@ -43,6 +118,17 @@ class TrainOptions:
         Raises:
             UsageError: a value that makes no sense; the message names the option.
         """
+        self._check_choices()
+        self._check_numbers()
+        if self.hold_back is not None and self.patience is None:
+            raise UsageError("--hold-back is for --patience: give both, or neither")
+        if self.batch_size % self.parts:
+            raise UsageError(
+                f"--batch-size {self.batch_size} does not divide into {self.parts} equal parts "
+                f"({self.processes} processes x --accumulate {self.accumulate}): choose a multiple"
+            )
+
+    def _check_choices(self) -> None:
         choices: dict[str, tuple[str | None, list[str]]] = {
             "schedule": (self.schedule, list(SCHEDULES)),
             "augment": (self.augment, list(AUGMENTATIONS)),
@@ -53,15 +139,25 @@ class TrainOptions:
             if value is not None and value not in known:
                 names = ", ".join(known)
                 raise UsageError(f"--{name} is {value!r}: choose one of {names}")
-        for name in ("epochs", "max_steps", "batch_size", "checkpoint_every", "log_every"):
-            count = getattr(self, name)
-            if count is not None and count < 1:
-                raise UsageError(f"--{name.replace('_', '-')} is {count}: it must be at least 1")
+
+    def _check_numbers(self) -> None:
+        def refuse(name: str, wanted: str) -> None:
+            option = name.replace("_", "-")
+            raise UsageError(f"--{option} is {getattr(self, name)}: it must {wanted}")
+
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        for name in _COUNTS & given.keys():
+            if given[name] < 1:
+                refuse(name, "be at least 1")
         for name in ("rounds", "seed"):
-            if getattr(self, name) < 0:
-                raise UsageError(f"--{name} is {getattr(self, name)}: it must not be negative")
-        if self.lr is not None and self.lr <= 0:
-            raise UsageError(f"--lr is {self.lr}: it must be above 0")
+            if given[name] < 0:
+                refuse(name, "not be negative")
+        for name in {"lr", "clip_norm"} & given.keys():
+            if not 0 < given[name] < math.inf:
+                refuse(name, "be above 0")
+        for name in {"ema", "hold_back"} & given.keys():
+            if not 0 < given[name] < 1:
+                refuse(name, "lie between 0 and 1")
 
 
 def resolve_precision(precision: str, device: str) -> Any:

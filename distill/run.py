@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from distill.checkpoint import check_options
+from distill.checkpoint import checkpoint_path
+from distill.draws import step_seed
 from distill.evaluation import evaluate
+from distill.failures import told_if_out_of_memory
 from distill.images import load_labelled, load_pool
 from distill.methods import Method, find_method
-from distill.metrics import read_metrics
-from distill.networks import Network, load_network, network_key, register, save_student
+from distill.networks import Network, load_network, network_key, save_student
 from distill.networks.card import resolve
 from distill.options import TrainOptions
+from distill.processes import Processes, join
+from distill.record import hashes, record_run, settings
+from distill.result import RunResult, read_result, write_result
 from distill.selection import Selection, read_selection
-from distill.trainer import Reselect, Trainer, TrainResult, step_seed
-from index import __version__
-from index.catalog import Catalog, insert, literal
-from index.errors import UsageError
-from index.files import atomic_path, locked, remove_leftovers
+from distill.trainer import Reselect, RoundStart, Trainer, TrainResult
+from index.catalog import Catalog, literal
+from index.errors import MethodError, UsageError
+from index.files import locked, remove_leftovers
 from index.progress import Progress, Silent
 from index.sources import check
 
@@ -52,18 +56,6 @@ class RunOptions:
     workers: int | None = None
 
 
-@dataclass(frozen=True)
-class RunResult:
-    """A finished run: its name, the student's card, its accuracy on `evaluated_on`."""
-
-    run: str
-    student: str
-    accuracy: float | None
-    steps: int
-    seconds: float
-    evaluated_on: str | None = None
-
-
 def run_name(options: RunOptions, teacher: Network, content_hash: str) -> str:
     """Return the name that the same command gets again: readable, with a hash of its options."""
     identity = json.dumps(_identity(options, teacher, content_hash), sort_keys=True)
@@ -81,8 +73,12 @@ def distill(
     teacher: Network,
     make_reselect: MakeReselect | None = None,
     progress: Progress | None = None,
+    processes: Processes | None = None,
 ) -> RunResult:
     """Train a student, or finish or report the run that the same options began.
+
+    Where several processes train together, each calls this with the same arguments; only the
+    first reads the catalog and writes.
 
     Args:
         make_reselect: takes the run's name and the pool's ids, ascending; what it returns is
@@ -94,29 +90,64 @@ def distill(
         WorkspaceError: another process trains this run, or it was begun with other options.
     """
     progress = progress or Silent()
+    processes = processes or join(options.train.device, options.train.precision)
+    options = replace(options, train=replace(options.train, processes=processes.count))
+    options.train.check()
     if options.evaluate_on:
         check([options.evaluate_on])  # not after hours of training
-    selection = read_selection(catalog, options.manifest)
+    selection = processes.of_first(lambda: read_selection(catalog, options.manifest))
     name = options.name or run_name(options, teacher, selection.content_hash)
     if Path(name).name != name or name == "..":
         raise UsageError(f"--run {name!r} is a path: give a name, without slashes")
     folder = catalog.workspace / "runs" / name
     identity = _identity(options, teacher, selection.content_hash)
     method = make_method(options, teacher)
-    with locked(folder / ".lock", f"another process trains {name}"):
-        remove_leftovers(folder)
-        remove_leftovers(folder / "checkpoint")
-        finished = _finished(folder, identity)
+    with _alone(folder) if processes.first else nullcontext():
+        finished = processes.of_first(lambda: read_result(folder, identity))
         if finished and options.evaluate_on in (None, finished.evaluated_on):
             progress.say(f"run {name} is finished: its result is read, nothing is trained")
             return finished
-        trainer = _trainer(
-            catalog, options, identity, method, selection, folder, make_reselect, progress
-        )
+        if options.train.rounds and not processes.first:
+            make_reselect = _asks_the_first
+        with told_if_out_of_memory(options.train, checkpoint_path(folder)):
+            trainer = _trainer(
+                catalog,
+                options,
+                identity,
+                method,
+                selection,
+                folder,
+                make_reselect,
+                processes,
+                progress,
+            )
         result = trainer.fit()
-        done = _finish(catalog, options, teacher, trainer, result, folder, progress)
-        _write_result(folder, done, identity)
-        return done
+
+        def finish() -> RunResult:
+            begun_with = selection.content_hash
+            done = _finish(catalog, options, teacher, trainer, result, folder, begun_with, progress)
+            write_result(folder, done, identity)
+            return done
+
+        return processes.of_first(finish)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other trainings out of a run's folder, and remove what a killed one left."""
+    with locked(folder / ".lock", f"another process trains {folder.name}"):
+        remove_leftovers(folder)
+        remove_leftovers(folder / "checkpoint")
+        yield
+
+
+def _asks_the_first(run: str, ids: NDArray[np.int64]) -> Reselect:  # noqa: ARG001
+    """Stand for the rounds of another process, which selects for all."""
+
+    def reselect(start: RoundStart) -> Selection:
+        raise AssertionError(f"only the first process selects round {start.round}")
+
+    return reselect
 
 
 def make_method(options: RunOptions, teacher: Network) -> Method:
@@ -135,7 +166,13 @@ def make_method(options: RunOptions, teacher: Network) -> Method:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(step_seed(options.train.seed, -1))  # kd3 draws its projector
-        return find_method(options.method)(teacher, student, options.method_options)
+        method = find_method(options.method)(teacher, student, options.method_options)
+    if options.train.processes > 1 and not method.divides:
+        raise MethodError(
+            f"method {options.method} remembers images in the memory of one process: train it "
+            "without torchrun, with --accumulate where a batch does not fit"
+        )
+    return method
 
 
 def refuse_rounds(options: RunOptions) -> None:
@@ -161,6 +198,7 @@ def _trainer(
     selection: Selection,
     folder: Path,
     make_reselect: MakeReselect | None,
+    processes: Processes,
     progress: Progress,
 ) -> Trainer:
     only = (DECIDED if make_reselect else CHOSEN).format(literal(options.manifest))
@@ -171,6 +209,7 @@ def _trainer(
         cache_budget_gib=options.cache_budget_gib,
         workers=options.workers,
         progress=progress,
+        processes=processes,
     )
     return Trainer(
         method,
@@ -181,6 +220,8 @@ def _trainer(
         reselect=make_reselect(folder.name, images.ids) if make_reselect else None,
         identity=identity,
         progress=progress,
+        processes=processes,
+        spare_bytes=options.cache_budget_gib * 2**30 - images.in_memory,
     )
 
 
@@ -208,6 +249,7 @@ def _finish(
     trainer: Trainer,
     result: TrainResult,
     folder: Path,
+    manifest_hash: str,
     progress: Progress,
 ) -> RunResult:
     provenance = {
@@ -228,59 +270,18 @@ def _finish(
     done = RunResult(
         folder.name, str(card), accuracy, result.steps, result.seconds, options.evaluate_on
     )
-    _record(catalog, options, teacher, load_network(card), done, folder)
+    last = result.selection.content_hash
+    row = settings(options.train, trainer.method, str(trainer.device))
+    record_run(
+        catalog,
+        card,
+        folder,
+        manifest=options.manifest,
+        method=options.method,
+        teacher=teacher.key,
+        options={**row, "hashes": hashes(teacher, card, manifest_hash, last)},
+        steps=done.steps,
+        seconds=done.seconds,
+        accuracy=done.accuracy,
+    )
     return done
-
-
-def _write_result(folder: Path, done: RunResult, identity: dict[str, Any]) -> None:
-    with atomic_path(folder / "result.json") as temporary:
-        temporary.write_text(json.dumps({**asdict(done), "options": identity}, indent=2) + "\n")
-
-
-def _finished(folder: Path, identity: dict[str, Any]) -> RunResult | None:
-    path = folder / "result.json"
-    if not path.is_file():
-        return None
-    stored = json.loads(path.read_text())
-    check_options(path, stored.pop("options"), identity)
-    return RunResult(**stored)
-
-
-def _record(
-    catalog: Catalog,
-    options: RunOptions,
-    teacher: Network,
-    student: Network,
-    done: RunResult,
-    folder: Path,
-) -> None:
-    card = student.card
-    register(catalog, student.key, card)
-    row = {
-        "name": done.run,
-        "manifest": options.manifest,
-        "method": options.method,
-        "teacher": teacher.key,
-        "student": student.key,
-        "options": json.dumps({**asdict(options.train), **options.method_options}),
-        "seed": options.train.seed,
-        "steps": done.steps,
-        "accuracy": done.accuracy,
-        "seconds": done.seconds,
-        "code_version": __version__,
-        "finished_at": np.datetime64("now", "us"),
-    }
-    curves = [
-        (measured["step"], name, value)
-        for measured in read_metrics(folder / "metrics.jsonl")
-        for name, value in measured.items()
-        if name != "step"
-    ]
-    steps, names, values = zip(*curves, strict=True)
-    metrics = {"run": done.run, "step": steps, "name": names, "value": values}
-    with catalog.write() as connection:
-        insert(
-            connection, "runs", {key: [value] for key, value in row.items()}, replace_on=["name"]
-        )
-        connection.execute("DELETE FROM metrics WHERE run = ?", [done.run])
-        insert(connection, "metrics", metrics)

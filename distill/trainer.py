@@ -7,32 +7,39 @@ state, and a resumed run takes the very steps that an undisturbed one would have
 
 from __future__ import annotations
 
-import hashlib
+import copy
 import json
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distill.augment import AUGMENTATIONS
+from distill.batches import Batches
+from distill.board import Board
 from distill.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
+from distill.compiling import eager, prepare_networks
+from distill.descent import Descent
+from distill.ema import holding
+from distill.failures import check_finite, told_if_out_of_memory
 from distill.images import PoolImages
-from distill.methods import Batch, Method
+from distill.methods import Method
 from distill.metrics import MetricsLog
-from distill.networks import Network, map_batches, normalise
-from distill.options import TrainOptions, resolve_precision
+from distill.networks import Network
+from distill.options import TrainOptions
+from distill.patience import Patience
+from distill.processes import Processes, join
+from distill.remembered import remember
 from distill.schedule import SCHEDULES
+from distill.scoring import agreement, score_pixels
 from distill.selection import Selection
-from index.errors import KdcurateError, UsageError, WorkspaceError
-from index.parts import half
+from index.errors import UsageError, WorkspaceError
 from index.progress import Progress, Silent
 
 
@@ -64,7 +71,11 @@ class TrainResult:
 
 
 class Trainer:
-    """Trains a method on a selection, or on one selection a round."""
+    """Trains its `method` on a selection, or on one selection a round.
+
+    Of several processes each has a trainer of its own, with the same arguments; the first one's
+    files and selections are those of the run.
+    """
 
     def __init__(
         self,
@@ -77,11 +88,13 @@ class Trainer:
         reselect: Reselect | None = None,
         identity: dict[str, Any] | None = None,
         progress: Progress | None = None,
+        processes: Processes | None = None,
+        spare_bytes: float = 2**30,
     ) -> None:
         options.check()
         self._options = options
+        self._processes = processes or join(options.device, options.precision)
         self._images = images
-        self._selection = selection
         self._reselect = reselect
         self._identity = {**options.identity(), **(identity or {})}
         self._progress = progress or Silent()
@@ -90,57 +103,62 @@ class Trainer:
         self._began = time.monotonic()
         self._folder = folder
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._batch_size = min(options.batch_size, len(selection.ids))
-        self._steps_an_epoch = max(1, len(selection.ids) // self._batch_size)
+        self._patience = Patience(options, selection)
+        self._selection = self._patience.kept(selection)
+        selected = len(self._selection.ids)
+        self._steps_an_epoch = selected // options.batch_of(selected)
         self.total_steps = options.max_steps or options.epochs * self._steps_an_epoch
         if options.rounds > self.total_steps:
             raise UsageError(
                 f"--rounds {options.rounds} in {self.total_steps} steps: ask for fewer"
             )
-        self._metrics = MetricsLog(folder / "metrics.jsonl", options.log_every)
-        self._fabric = Fabric(
-            accelerator=options.device,
-            devices=1,
-            precision=resolve_precision(options.precision, options.device),
-        )
+        self._metrics = _metrics(folder, options) if self._processes.first else MetricsLog(None, 1)
         method.prepare(len(images.ids))
-        method.to(memory_format=torch.channels_last)
-        self._method: Any
-        # The first takes the run's rate and schedule, the method's own does not.
-        self._method, *self._optimizers = self._fabric.setup(method, *_optimizers(method, options))
-        self._method.mark_forward_method("loss")
+        self.method = method.to(self._processes.device)
+        self.method.to(memory_format=torch.channels_last)
+        prepare_networks(method, options, self._processes)
+        logits = remember(method, images, options, self._processes, spare_bytes, self._progress)
+        spec = method.student.card.input
+        self._batches = Batches(images, spec, options, self._processes, logits)
+        self._descent = Descent(method, options, self._processes)
 
     def fit(self) -> TrainResult:
         """Train to the last step, from the checkpoint if there is one.
 
         Raises:
             WorkspaceError: the checkpoint is of a run with other options.
-            KdcurateError: the loss is no longer finite; the last checkpoint stays.
+            KdcurateError: the loss is no longer finite, or memory is exhausted; the last
+                checkpoint stays.
         """
-        self._began = time.monotonic()
-        step = self._resumed_at = self._resume()
-        if step == self.total_steps:
-            self._select(step - 1, resumed=True)
-        self._method.train()
-        with self._progress.step("Training", self.total_steps, "steps") as advance:
-            advance(step)
-            while step < self.total_steps:
-                self._start_round(step)
-                losses = self._take_step(step)
-                step += 1
-                self._record(step, losses)
-                advance(1)
+        with told_if_out_of_memory(self._options, self.checkpoint_path):
+            self._began = time.monotonic()
+            step = self._resumed_at = self._resume()
+            if self._is_last(step):
+                self._select(step - 1, resumed=True)
+            self.method.train()
+            with self._progress.step("Training", self.total_steps, "steps") as advance:
+                advance(step)
+                while not self._is_last(step):
+                    self._start_round(step)
+                    losses = self._take_step(step)
+                    step += 1
+                    self._record(step, losses)
+                    advance(1)
+            self._metrics.close()
         return TrainResult(step, time.monotonic() - self._began, self._selection)
 
     @property
     def device(self) -> torch.device:
         """Where the networks are."""
-        return self._fabric.device
+        return self._processes.device
 
     def deployed(self) -> Network:
-        """Return the student as it is now, as one network in eval mode."""
-        network: Network = self._method.deployed()
-        return network.eval()
+        """Return the student to deploy as one network in eval mode, a copy.
+
+        That is the student as it is now, its moving average, or the one of the best check.
+        """
+        with eager(), holding(self.method.student, self._patience.weights or self._averaged):
+            return copy.deepcopy(self.method.deployed()).eval()
 
     @property
     def checkpoint_path(self) -> Path:
@@ -148,62 +166,33 @@ class Trainer:
         return checkpoint_path(self._folder)
 
     def student_logits(self) -> NDArray[np.float16]:
-        """Score the whole pool, undistorted, with the student as it is: (N, K) in id order."""
-        self._method.eval()
-        # Past Fabric's wrapper, which changes the module for the time of a call: several threads
-        # call it here.
-        method: Method = self._method.module
+        """Score the whole pool, undistorted, with the student as it is: (N, K) in id order.
 
-        def logits(images: Tensor) -> NDArray[np.float16]:
-            with self._fabric.autocast():
-                return half(method.student_logits(images).float().cpu().numpy())
+        Where a moving average is deployed, it is that which is asked.
+        """
+        return self._score(self._images.pixels, self.method.student_logits)[0]
 
-        spec = method.student.card.input
-        rows = map_batches(logits, self._images.pixels, spec, self._fabric.device)
-        self._method.train()
-        return np.concatenate(rows)
+    def _score(
+        self, pixels: NDArray[np.uint8], *networks: Callable[[Tensor], Tensor]
+    ) -> list[NDArray[np.float16]]:
+        spec = self.method.student.card.input
+        self.method.eval()
+        with eager(), holding(self.method.student, self._averaged):
+            found = [score_pixels(one, pixels, spec, self._processes) for one in networks]
+        self.method.train()
+        return found
+
+    @property
+    def _averaged(self) -> dict[str, Tensor] | None:
+        return self._descent.ema.weights if self._descent.ema else None
 
     def _take_step(self, step: int) -> dict[str, float]:
-        seed = step_seed(self._options.seed, step)
-        torch.manual_seed(seed)
-        generator = torch.Generator().manual_seed(seed)
-        batch = self._batch(step, generator)
-        for group in self._optimizers[0].param_groups:
-            group["lr"] = self._learning_rate(step)
-        # Fabric's wrapper casts only what is called through it as `forward`, and on one device
-        # a marked method is not.
-        with self._fabric.autocast():
-            losses: dict[str, Tensor] = self._method.loss(batch)
-        self._fabric.backward(losses["total"])
-        for optimizer in self._optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        values = {name: value.item() for name, value in losses.items()}
-        if not math.isfinite(values["total"]):
-            kept = self.checkpoint_path if self.checkpoint_path.is_file() else "not yet written"
-            raise KdcurateError(
-                f"the loss is {values['total']} at step {step}: lower --lr; the last good "
-                f"checkpoint is {kept}"
-            )
-        return values
-
-    def _batch(self, step: int, generator: torch.Generator) -> Batch:
-        ids = self._selection.ids
-        size = min(self._batch_size, len(ids))
-        start = self._round_starts(step)[1]
-        turn, place = divmod(step - start, max(1, len(ids) // size))
-        order = np.random.default_rng((self._options.seed, start, turn)).permutation(len(ids))
-        chosen = order[place * size : (place + 1) * size]
-        device, places = self._fabric.device, self._images.places(ids[chosen])
-        pixels = torch.from_numpy(self._images.pixels[places])
-        images = normalise(pixels, self._method.student.card.input, device)
-        return Batch(
-            AUGMENTATIONS[self._options.augment](images, generator),
-            torch.from_numpy(self._selection.weights[chosen]).to(device),
-            torch.from_numpy(places).to(device),
-            epoch=1 + step // self._steps_an_epoch,
-            generator=generator,
-        )
+        first, epoch = self._round_starts(step)[1], 1 + step // self._steps_an_epoch
+        batches = self._batches.of_step(step, first, epoch, self._selection)
+        parts = [self._descent.backward(batch) for batch in batches]
+        losses = self._descent.step(parts, self._learning_rate(step), step + 1)
+        check_finite(losses["total"], step, self.checkpoint_path)
+        return losses
 
     def _round_starts(self, step: int) -> tuple[int, int]:
         """Return the round that a step is in and that round's first step."""
@@ -228,24 +217,49 @@ class Trainer:
         epochs = self.total_steps / self._steps_an_epoch
         epoch = 1 + first / self._steps_an_epoch
         start = RoundStart(current, epoch, epochs, resumed, self.student_logits)
-        self._selection = self._reselect(start)
+        selection = self._processes.of_first(partial(self._reselect, start))
+        self._selection = self._patience.kept(selection)
         self._selected_round = current
 
     def _learning_rate(self, step: int) -> float:
-        defaults = self._method.defaults
+        defaults = self.method.defaults
         schedule = SCHEDULES[self._options.schedule or defaults.schedule]
         return float((self._options.lr or defaults.lr) * schedule(step / self.total_steps))
 
+    def _is_last(self, step: int) -> bool:
+        return step == self.total_steps or self._patience.stopped
+
     def _record(self, step: int, losses: dict[str, float]) -> None:
-        last = step == self.total_steps
+        ends_epoch = step % self._steps_an_epoch == 0 or step == self.total_steps
+        if self._options.patience and ends_epoch:
+            self._check_agreement(step)
+        last = self._is_last(step)
         self._metrics.add(step, {**losses, "lr": self._learning_rate(step - 1)}, last=last)
         if step % self._options.checkpoint_every == 0 or last:
             self._checkpoint(step)
 
+    def _check_agreement(self, step: int) -> None:
+        found = self._processes.of_first(self._agreement)
+        self._patience.check(found, self._averaged or self.method.student.state_dict())
+        self._metrics.note(step, {"agreement": found})
+        if self._patience.stopped:
+            self._progress.say(
+                f"stopped at step {step} of {self.total_steps}: no closer to the teacher for "
+                f"{self._options.patience} checks; the student of the best, with an agreement of "
+                f"{self._patience.best:.3f}, is deployed"
+            )
+
+    def _agreement(self) -> float:
+        pixels = self._images.pixels[self._images.places(self._patience.held)]
+        return agreement(*self._score(pixels, self.method.student_logits, self.method.teacher))
+
     def _checkpoint(self, step: int) -> None:
+        if not self._processes.first:
+            return
         state = {
-            "method": self._method.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
+            "method": self.method.state_dict(),
+            **self._descent.state_dict(),
+            "patience": self._patience.state_dict(),
             "step": step,
             "seconds": time.monotonic() - self._began,
             "metrics": self._metrics.unwritten,
@@ -255,17 +269,18 @@ class Trainer:
 
     def _resume(self) -> int:
         state = load_checkpoint(self.checkpoint_path, self._identity)
+        self._processes.wait()  # or the first could write the next while another reads
         if state is None:
             self._metrics.rewind(0)
             return 0
-        stored_optimizers = state.get("optimizers", ())
-        if len(stored_optimizers) != len(self._optimizers):
+        known = "patience" in state and len(state["optimizers"]) == len(self._descent.optimizers)
+        if not known:
             raise WorkspaceError(
                 f"{self.checkpoint_path} is of another version of kdcurate: delete it to train anew"
             )
-        self._method.load_state_dict(state["method"])
-        for optimizer, stored in zip(self._optimizers, stored_optimizers, strict=True):
-            optimizer.load_state_dict(stored)
+        self.method.load_state_dict(state["method"])
+        self._descent.load_state_dict(state)
+        self._patience.load_state_dict(state["patience"])
         step = int(state["step"])
         self._began -= state["seconds"]
         self._metrics.rewind(step, state["metrics"])
@@ -273,20 +288,6 @@ class Trainer:
         return step
 
 
-def step_seed(seed: int, step: int) -> int:
-    """Return the seed of a step, a function of the run's seed and the step's number only."""
-    digest = hashlib.sha256(f"{seed}/{step}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
-
-
-def _optimizers(method: Method, options: TrainOptions) -> list[torch.optim.Optimizer]:
-    """SGD for what the method trains, and the method's own for what it keeps back."""
-    defaults, own = method.defaults, method.own_optimizer()
-    kept = {id(one) for group in own.param_groups for one in group["params"]} if own else set()
-    sgd = torch.optim.SGD(
-        [one for one in method.parameters() if one.requires_grad and id(one) not in kept],
-        lr=options.lr or defaults.lr,
-        momentum=defaults.momentum,
-        weight_decay=defaults.weight_decay,
-    )
-    return [sgd, own] if own else [sgd]
+def _metrics(folder: Path, options: TrainOptions) -> MetricsLog:
+    board = Board(folder / "tensorboard") if options.tensorboard else None
+    return MetricsLog(folder / "metrics.jsonl", options.log_every, board)

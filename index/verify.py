@@ -14,6 +14,8 @@ from index.faissing import faiss_module
 from index.files import file_sha256
 from index.neighbours import index_facts, index_path, open_index, update_index
 from index.parts import all_parts, damaged_parts, list_parts
+from index.pixelcache import REMEDY as CACHE_REMEDY
+from index.pixelcache import cached_folders, is_whole
 from index.progress import Progress, Silent
 
 PART_REMEDY = "restore it from a copy, or start a new workspace"
@@ -39,8 +41,8 @@ class Finding:
 def findings(catalog: Catalog, progress: Progress | None = None) -> Iterator[Finding]:
     """Yield what is wrong with part files, references and indexes; reads all, changes nothing.
 
-    A part or reference set must have the recorded SHA-256. An index must have it too, cover every
-    part, and hold exactly the ids that have a vector: each once.
+    A part, a reference set and cached pixels must have the recorded SHA-256. An index must have
+    it too, cover every part, and hold exactly the ids that have a vector: each once.
 
     Raises:
         WorkspaceError: there is no catalog, or it cannot be read.
@@ -52,12 +54,17 @@ def findings(catalog: Catalog, progress: Progress | None = None) -> Iterator[Fin
             "SELECT file, sha256 FROM reference_sets ORDER BY 1"
         ).fetchall()
     embedders = [row[0] for row in rows]
-    count = len(parts) + len(references) + len(embedders)
+    cached = cached_folders(catalog.workspace)
+    count = len(parts) + len(references) + len(embedders) + len(cached)
     with (progress or Silent()).step("Verifying", count, "files") as advance:
         for file, sha256 in references:
             path = catalog.workspace / file
             if not path.is_file() or file_sha256(path) != sha256:
                 yield Finding(str(path), "is missing or damaged", REFERENCE_REMEDY)
+            advance(1)
+        for folder in cached:
+            if not is_whole(folder):
+                yield Finding(str(folder / "pixels.u8"), "is missing or damaged", CACHE_REMEDY)
             advance(1)
         for part in parts:
             for path in damaged_parts(catalog.workspace, [part]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -16,6 +17,7 @@ from index.errors import KdcurateError
 
 NAME = "kdcurate"
 INTERRUPTED = 130
+_SPEAKING_S = 5.0
 
 app = typer.Typer(
     name=NAME,
@@ -76,6 +78,7 @@ def main() -> None:
     except Exception as error:
         if _pressed:  # in the middle of a query, DuckDB puts an error of its own in its place
             _end_interrupted()
+        _let_the_first_speak()
         if hasattr(error, "format_message"):
             sys.exit(_misused(error))
         if debug:
@@ -86,6 +89,12 @@ def main() -> None:
         kind = type(error).__name__
         note(f"kdcurate: {kind}: {' '.join(str(error).split())} (--debug shows where)")
         sys.exit(1)
+
+
+def _let_the_first_speak() -> None:
+    """Under torchrun, wait to be ended where all processes fail alike: one line is enough."""
+    if os.environ.get("TORCHELASTIC_RUN_ID") and os.environ.get("RANK", "0") != "0":
+        time.sleep(_SPEAKING_S)
 
 
 def _misused(error: Any) -> int:
@@ -116,3 +125,7 @@ def _end_interrupted() -> NoReturn:
     note("interrupted: the same command run again goes on from here")
     sys.stdout.flush()
     os._exit(INTERRUPTED)  # or Python would wait for the threads that still embed
+
+
+if __name__ == "__main__":
+    main()

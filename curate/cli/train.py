@@ -66,8 +66,33 @@ def distill(
     precision: Annotated[
         str, typer.Option(help="auto (bfloat16 where the machine gains), float32, bfloat16.")
     ] = "auto",
+    accumulate: Annotated[
+        int, typer.Option(help="Parts that a batch is computed in, one after the other.")
+    ] = 1,
+    clip_norm: Annotated[float | None, typer.Option(help="Largest norm of the gradient.")] = None,
+    ema: Annotated[
+        float | None,
+        typer.Option(metavar="DECAY", help="Deploy a moving average of the student, as 0.999."),
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Epochs without more agreement with the teacher to stop at.")
+    ] = None,
+    hold_back: Annotated[
+        str | None,
+        typer.Option(help="Share of the manifest that --patience asks about; default: 5%."),
+    ] = None,
+    compile: Annotated[bool, typer.Option("--compile", help="Use torch.compile.")] = False,
+    sync_batchnorm: Annotated[
+        bool,
+        typer.Option("--sync-batchnorm", help="BatchNorm over all GPUs' images, under torchrun."),
+    ] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write curves to runs/RUN/tensorboard too.")
+    ] = False,
     checkpoint_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 200,
-    cache_budget: Annotated[float, typer.Option(help="GiB of decoded images in memory.")] = 4.0,
+    cache_budget: Annotated[
+        float, typer.Option(help="GiB of decoded images in memory; more lie in a file.")
+    ] = 4.0,
     workers: Workers = None,
     dry_run: DryRun = False,
     json: Json = False,
@@ -79,9 +104,14 @@ def distill(
     from curate.rounds import prepare_rounds
     from distill.networks import load_network
     from distill.options import TrainOptions
+    from distill.processes import join
     from distill.run import RunOptions
     from distill.run import distill as train
     from index.catalog import Catalog
+    from index.progress import Silent
+
+    place = pick_device(device)
+    processes = join(place, precision)
 
     options = RunOptions(
         manifest=manifest,
@@ -96,9 +126,18 @@ def distill(
             schedule=schedule,
             augment=augment,
             seed=seed,
-            device=pick_device(device),
+            device=place,
             precision=precision,
             rounds=rounds,
+            accumulate=accumulate,
+            clip_norm=clip_norm,
+            ema=ema,
+            patience=patience,
+            hold_back=None if hold_back is None else parse_share("--hold-back", hold_back),
+            compile=compile,
+            sync_batchnorm=sync_batchnorm,
+            tensorboard=tensorboard,
+            processes=processes.count,
             checkpoint_every=checkpoint_every,
         ),
         method_options=parse_options(option or [], without or []),
@@ -110,13 +149,24 @@ def distill(
     catalog = Catalog(workspace)
     network = load_network(teacher)
     if dry_run:
-        (print_json if json else print_pairs)(_plan(catalog, options, network))
+        if processes.first:
+            (print_json if json else print_pairs)(_plan(catalog, options, network))
         return
-    progress = TerminalProgress()
-    make_reselect = prepare_rounds(catalog, options, network, progress) if rounds else None
+    progress = TerminalProgress() if processes.first else Silent()
+    options.train.check()  # not after hours of scoring
+    make_reselect = None
+    if rounds and processes.first:
+        make_reselect = prepare_rounds(catalog, options, network, progress)
     result = train(
-        catalog, options, teacher=network, make_reselect=make_reselect, progress=progress
+        catalog,
+        options,
+        teacher=network,
+        make_reselect=make_reselect,
+        progress=progress,
+        processes=processes,
     )
+    if not processes.first:
+        return
     (print_json if json else print_pairs)(asdict(result))
     if not json:
         command = shlex.join(["kdcurate", "evaluate", str(result.student)])
@@ -166,6 +216,21 @@ def parse_options(pairs: list[str], without: list[str]) -> dict[str, Any]:
     return {**options, "without": sorted(set(without))} if without else options
 
 
+def parse_share(option: str, text: str) -> float:
+    """Parse a share of the images, as 5% or 0.05.
+
+    Raises:
+        UsageError: it is no number.
+    """
+    from index.errors import UsageError
+
+    number = text.strip().removesuffix("%")
+    try:
+        return float(number) / (100 if number != text.strip() else 1)
+    except ValueError:
+        raise UsageError(f"{option} is {text!r}: give a share, as 5%") from None
+
+
 def _plan(catalog: Catalog, options: RunOptions, teacher: Network) -> dict[str, Any]:
     from curate.manifest import get_manifest
     from curate.rounds import check_rounds
@@ -180,14 +245,20 @@ def _plan(catalog: Catalog, options: RunOptions, teacher: Network) -> dict[str, 
         parent = get_manifest(catalog, options.manifest)
         check_rounds(parent)
         images = parent.pool
-    batch = min(options.train.batch_size, len(selection.ids))
-    steps = options.train.max_steps or options.train.epochs * (len(selection.ids) // batch)
+    trained = len(selection.ids) - options.train.held_of(len(selection.ids))
+    epoch = trained // options.train.batch_of(trained)
     size = teacher.card.input.size
+    in_file = (
+        options.train.processes > 1 or images * size * size * 3 > options.cache_budget_gib * 2**30
+    )
     return {
         "run": options.name or run_name(options, teacher, selection.content_hash),
         "images": len(selection.ids),
-        "steps": steps,
+        "held_back": len(selection.ids) - trained,
+        "steps": options.train.max_steps or options.train.epochs * epoch,
         "rounds": options.train.rounds,
-        "ram_mb_for_images": round(images * size * size * 3 / 1e6, 1),
+        "mb_of_images": round(images * size * size * 3 / 1e6, 1),
+        "images_in": "a file of the workspace" if in_file else "memory",
         "device": options.train.device,
+        "processes": options.train.processes,
     }

@@ -45,6 +45,12 @@ class AT(Method):
         pairs = paired_stages(self.name, teacher, student)
         self._of_teacher, self._of_student = (list(stages) for stages in zip(*pairs, strict=True))
 
+    def watched(self) -> tuple[set[str], set[str]]:
+        """Return what the loss reads by hooks; see ``Method.watched``."""
+        of_both = (self._of_teacher, self._of_student)
+        teacher, student = ({stage.path for stage in stages} for stages in of_both)
+        return teacher, student
+
     def loss(self, batch: Batch) -> Losses:
         """Compute ``total`` and its terms ``kl`` and ``attention``; see ``Method.loss``."""
         with torch.no_grad():

@@ -28,6 +28,7 @@ class Batch:
             None where there is no pool.
         epoch: from 1.
         generator: of what is random in the loss.
+        teacher_logits: (B, K), where they are known already.
     """
 
     images: Tensor
@@ -35,6 +36,7 @@ class Batch:
     places: Tensor | None = None
     epoch: int = 1
     generator: torch.Generator | None = None
+    teacher_logits: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,10 @@ class Method(nn.Module, ABC):
     name: ClassVar[str]
     defaults: ClassVar[TrainDefaults]
     options_type: ClassVar[type[Options]] = Options
+    # Whether processes may share a batch: what they remember of images, each keeps for itself.
+    divides: ClassVar[bool] = True
+    # Whether the loss reads nothing of the networks but logits, the teacher's by `wanted_logits`.
+    logits_only: ClassVar[bool] = False
 
     def __init__(
         self, teacher: Network, student: Network, options: Mapping[str, Any] | None = None
@@ -145,6 +151,23 @@ class Method(nn.Module, ABC):
             Scalars: ``total``, to be minimised, and the terms that it is made of.
         """
 
+    def wanted_logits(self, batch: Batch) -> Tensor:
+        """Return the teacher's logits (B, K): those that are known already, or what it says now."""
+        if batch.teacher_logits is not None:
+            return batch.teacher_logits
+        with torch.no_grad():
+            logits: Tensor = self.teacher(batch.images)
+        return logits
+
+    def watched(self) -> tuple[set[str], set[str]]:
+        """Return the paths below teacher's and student's ``module`` that the loss reads by hooks.
+
+        By default what ``Network.outputs`` reads; `--compile` leaves those modules as they are.
+        """
+        if self.logits_only:
+            return set(), set()
+        return tapped(self.teacher), tapped(self.student)
+
     def student_logits(self, images: Tensor) -> Tensor:
         """Logits (B, K) of what would be deployed."""
         logits: Tensor = self.student(images)
@@ -175,3 +198,8 @@ class Method(nn.Module, ABC):
                 f"method {self.name}: teacher and student expect different inputs; build the "
                 "student with the teacher's [input]"
             )
+
+
+def tapped(network: Network) -> set[str]:
+    """Paths of the modules that ``Network.outputs`` reads."""
+    return {path for path in (network.taps.classifier, network.taps.features) if path is not None}

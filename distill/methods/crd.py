@@ -47,6 +47,7 @@ class CRD(Method):
     name: ClassVar[str] = "crd"
     defaults: ClassVar[TrainDefaults] = COMPARED
     options_type: ClassVar[type[Options]] = CRDOptions
+    divides: ClassVar[bool] = False
     options: CRDOptions
     scale: Tensor
 

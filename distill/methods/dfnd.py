@@ -37,6 +37,7 @@ class DFND(Method):
         lr=0.1, momentum=0.9, weight_decay=5e-4, schedule="two-step"
     )
     options_type: ClassVar[type[Options]] = DFNDOptions
+    logits_only: ClassVar[bool] = True
     options: DFNDOptions
 
     def __init__(
@@ -54,8 +55,7 @@ class DFND(Method):
 
     def loss(self, batch: Batch) -> Losses:
         """Compute ``total`` and its terms ``kl`` and ``noisy``; see ``Method.loss``."""
-        with torch.no_grad():
-            wanted = self.teacher(batch.images)
+        wanted = self.wanted_logits(batch)
         logits = self.student(batch.images)
         kl = (batch.weights * soft_divergence(wanted, logits, self.options.temperature)).mean()
         noise = noise_matrix(self.confusions, self.options.accuracy)

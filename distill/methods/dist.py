@@ -35,13 +35,13 @@ class DIST(Method):
     name: ClassVar[str] = "dist"
     defaults: ClassVar[TrainDefaults] = COMPARED
     options_type: ClassVar[type[Options]] = DISTOptions
+    logits_only: ClassVar[bool] = True
     options: DISTOptions
 
     def loss(self, batch: Batch) -> Losses:
         """Compute ``total`` and its terms ``inter``, ``intra``, ``hard``; see ``Method.loss``."""
         options, weights = self.options, batch.weights
-        with torch.no_grad():
-            wanted = self.teacher(batch.images)
+        wanted = self.wanted_logits(batch)
         logits = self.student(batch.images)
         p_t = (wanted.float() / options.temperature).softmax(1)
         p_s = (logits.float() / options.temperature).softmax(1)

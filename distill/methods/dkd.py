@@ -34,13 +34,13 @@ class DKD(Method):
     name: ClassVar[str] = "dkd"
     defaults: ClassVar[TrainDefaults] = COMPARED
     options_type: ClassVar[type[Options]] = DKDOptions
+    logits_only: ClassVar[bool] = True
     options: DKDOptions
 
     def loss(self, batch: Batch) -> Losses:
         """Compute ``total`` and its terms ``target``, ``other``, ``hard``; see ``Method.loss``."""
         options = self.options
-        with torch.no_grad():
-            wanted = self.teacher(batch.images)
+        wanted = self.wanted_logits(batch)
         logits = self.student(batch.images)
         labels = wanted.argmax(1)
         target, other = decoupled(wanted, logits, labels, options.temperature)

@@ -46,6 +46,10 @@ class FitNet(Method):
         self._hint, self._guided = self._pick(paired_stages(self.name, teacher, student))
         self.regressor = nn.Conv2d(self._guided.channels, self._hint.channels, 1)
 
+    def watched(self) -> tuple[set[str], set[str]]:
+        """Return what the loss reads by hooks; see ``Method.watched``."""
+        return {self._hint.path}, {self._guided.path}
+
     def loss(self, batch: Batch) -> Losses:
         """Compute ``total`` and its terms ``kl`` and ``hint``; see ``Method.loss``."""
         with torch.no_grad():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 from pydantic import Field, PositiveFloat
 from torch import Tensor
 from torch.nn import functional as F
@@ -27,12 +26,12 @@ class KD(Method):
         lr=0.05, momentum=0.9, weight_decay=5e-4, schedule="cosine"
     )
     options_type: ClassVar[type[Options]] = KDOptions
+    logits_only: ClassVar[bool] = True
     options: KDOptions
 
     def loss(self, batch: Batch) -> Losses:
         """Compute ``total`` and its terms ``kl`` and ``hard``; see ``Method.loss``."""
-        with torch.no_grad():
-            wanted = self.teacher(batch.images)
+        wanted = self.wanted_logits(batch)
         logits = self.student(batch.images)
         kl = (batch.weights * soft_divergence(wanted, logits, self.options.temperature)).mean()
         hard = (batch.weights * hard_loss(wanted, logits)).mean()

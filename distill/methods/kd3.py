@@ -10,7 +10,7 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distill.methods.base import COMPARED, Batch, Losses, Method, Options, TrainDefaults
+from distill.methods.base import COMPARED, Batch, Losses, Method, Options, TrainDefaults, tapped
 from distill.methods.contrast import nt_xent
 from distill.methods.kd import soft_divergence
 from distill.methods.mixdistribution import mix_distribution
@@ -104,6 +104,12 @@ class KD3(Method):
             losses["kl"] = (batch.weights * divergence).mean()
             total = total + losses["kl"]
         return {"total": total, **losses}
+
+    def watched(self) -> tuple[set[str], set[str]]:
+        """Return what the loss reads by hooks; see ``Method.watched``."""
+        if self.projector is not None:
+            return super().watched()
+        return tapped(self.teacher), {shared_net(self.student).tapped}
 
     def _pass(self, images: Tensor) -> Passed:
         if self.projector is None:

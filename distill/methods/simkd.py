@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from distill.methods.base import COMPARED, Batch, Losses, Method, TrainDefaults
+from distill.methods.base import COMPARED, Batch, Losses, Method, TrainDefaults, tapped
 from distill.methods.sharing import feature_gap, share_classifier, shared_net
 from distill.networks.network import Network
 
@@ -38,3 +38,7 @@ class SimKD(Method):
         assert wanted is not None
         feature = (batch.weights * feature_gap(projected, wanted)).mean()
         return {"total": feature, "feature": feature}
+
+    def watched(self) -> tuple[set[str], set[str]]:
+        """Return what the loss reads by hooks; see ``Method.watched``."""
+        return tapped(self.teacher), {shared_net(self.student).tapped}

@@ -56,6 +56,11 @@ class SharedClassifierNet(nn.Module):
         self._features = taps.features
         self._size = head.size
 
+    @property
+    def tapped(self) -> str:
+        """The path of the module that puts out F_s."""
+        return f"body.{self._features}"
+
     def body_map(self, images: Tensor) -> Tensor:
         """Map images (B, 3, H, W) to F_s (B, C_s, H', W'), pooled to the head's size if larger."""
         with watch(self.body, [self._features]) as calls:

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from distill.images import load_labelled, load_pool
+from distill.images import PoolImages, load_labelled, load_pool
 from index.catalog import Catalog
 from index.decoding import View
-from index.errors import DataError, KdcurateError, UsageError
+from index.errors import DataError, KdcurateError
 
 from .workspaces import IMAGES
 
@@ -180,12 +180,54 @@ def test_only_what_the_query_names_is_decoded_and_found_by_id(catalog: Catalog) 
     )
 
 
-def test_a_pool_above_the_budget_is_refused_before_it_is_decoded(catalog: Catalog) -> None:
-    need = IMAGES * 4 * 4 * 3 / 2**30
+def pool(catalog: Catalog, budget: float, **given: Any) -> PoolImages:
     only = "SELECT id FROM images"
-    assert len(load_pool(catalog, VIEW, only=only, cache_budget_gib=need, workers=0).ids) == IMAGES
-    with pytest.raises(UsageError, match=f"{IMAGES} images of 4x4 .*--cache-budget"):
-        load_pool(catalog, VIEW, only=only, cache_budget_gib=need * 0.99, workers=0)
+    return load_pool(catalog, VIEW, only=only, cache_budget_gib=budget, workers=0, **given)
+
+
+def test_a_pool_above_the_budget_lies_in_a_file_with_the_same_pixels(catalog: Catalog) -> None:
+    need = IMAGES * 4 * 4 * 3 / 2**30
+    inside = pool(catalog, need)
+    assert not isinstance(inside.pixels, np.memmap)
+    assert not (catalog.workspace / "cache").exists()
+    outside = pool(catalog, need * 0.99)
+    assert isinstance(outside.pixels, np.memmap)
+    np.testing.assert_array_equal(outside.ids, inside.ids)
+    np.testing.assert_array_equal(outside.pixels, inside.pixels)
+
+
+def test_the_file_is_read_by_the_next_run_and_not_decoded_again(
+    tmp_path: Path, catalog: Catalog
+) -> None:
+    first = pool(catalog, 1e-9)
+    with catalog.write() as connection:  # no image can be decoded any more
+        connection.execute("UPDATE locations SET container = ?", [str(tmp_path / "absent.png")])
+    for budget in (1e-9, 1):
+        again = pool(catalog, budget)
+        np.testing.assert_array_equal(again.pixels, first.pixels)
+    with pytest.raises(KdcurateError, match=r"absent\.png"):
+        load_pool(
+            catalog,
+            View(5, None, "bilinear"),
+            only="SELECT id FROM images",
+            cache_budget_gib=1e-9,
+            workers=0,
+        )
+
+
+def test_a_run_that_ends_while_it_decodes_leaves_no_file_that_counts(
+    tmp_path: Path, catalog: Catalog
+) -> None:
+    with catalog.write() as connection:
+        path = str(tmp_path / "absent.png")
+        connection.execute(
+            "UPDATE locations SET container = ? WHERE image_id = (SELECT max(id) FROM images)",
+            [path],
+        )
+    with pytest.raises(KdcurateError, match=r"absent\.png"):
+        pool(catalog, 1e-9)
+    (folder,) = (catalog.workspace / "cache").iterdir()
+    assert [entry.name for entry in folder.iterdir() if entry.name != ".lock"] == []
 
 
 def test_an_image_that_is_gone_is_no_silent_gap(tmp_path: Path, catalog: Catalog) -> None:

@@ -21,12 +21,12 @@ from torch import Tensor
 from distill.metrics import read_metrics
 from distill.networks import Network, load_network
 from distill.options import TrainOptions
-from distill.run import MakeReselect, RunOptions, RunResult, distill, run_name
+from distill.run import MakeReselect, RunOptions, RunResult, distill, make_method, run_name
 from distill.selection import Selection, read_selection
 from distill.trainer import Reselect, RoundStart
 from index.catalog import Catalog
-from index.errors import NetworkError, UsageError, WorkspaceError
-from index.files import locked
+from index.errors import MethodError, NetworkError, UsageError, WorkspaceError
+from index.files import file_sha256, locked
 from index.progress import Advance
 
 from .workspaces import IMAGES, SELECTED, TEACHER, add_manifest, save_noise, save_teacher
@@ -190,6 +190,44 @@ def test_the_run_has_one_row_and_its_student_is_a_model(finished: Finished) -> N
     ]
 
 
+def test_the_row_says_all_that_decided_the_run(finished: Finished) -> None:
+    catalog, result, teacher = finished
+    ((text,),) = rows(catalog, "SELECT options FROM runs")
+    options = json.loads(text)
+    assert {"max_steps", "accumulate", "ema", "seed", "contrast", "embedding"} <= options.keys()
+    assert options["resolved"] == {
+        "lr": 0.05,
+        "schedule": "step",
+        "momentum": 0.9,
+        "weight_decay": 5e-4,
+        "precision": "32-true",
+        "device": "cpu",
+    }
+    assert options["versions"]["torch"] == torch.__version__
+    assert teacher.card.weights is not None
+    weights = Path(result.student).with_suffix(".safetensors")
+    assert options["hashes"] == {
+        "manifest": "hash-of-first",
+        "last_selection": "hash-of-first",
+        "teacher_weights": file_sha256(Path(teacher.card.weights)),
+        "student_weights": file_sha256(weights),
+    }
+
+
+def test_a_pool_in_a_file_trains_the_same_student(catalog: Catalog, teacher_card: Path) -> None:
+    inside = run(catalog, teacher_card)
+    outside = run(catalog, teacher_card, name="outside", cache_budget_gib=1e-9)
+    assert same(inside, outside)
+    assert list((catalog.workspace / "cache").glob("*/facts.json"))
+
+
+def test_a_method_that_remembers_is_refused_by_several_processes(teacher_card: Path) -> None:
+    options = replace(asked(teacher_card), method="crd", train=replace(TRAIN, processes=2))
+    with pytest.raises(MethodError, match="method crd remembers images .* without torchrun"):
+        make_method(options, load_network(teacher_card))
+    make_method(replace(options, method="dfnd"), load_network(teacher_card))
+
+
 def test_the_table_of_metrics_equals_the_log(finished: Finished) -> None:
     catalog, result, _ = finished
     found: dict[int, dict[str, float]] = {}
@@ -337,6 +375,7 @@ def test_the_name_is_a_function_of_what_decides_the_result(
     assert name.startswith("first-kd3-resnet8-s0-")
     unchanged = [
         replace(options, train=replace(TRAIN, checkpoint_every=7, log_every=9)),
+        replace(options, train=replace(TRAIN, tensorboard=True)),
         replace(options, evaluate_on="test.parquet", workers=3, cache_budget_gib=9),
         replace(options, teacher="elsewhere.toml"),
     ]
@@ -344,6 +383,9 @@ def test_the_name_is_a_function_of_what_decides_the_result(
     changed = [
         run_name(replace(options, train=replace(TRAIN, seed=1)), teacher, "hash"),
         run_name(replace(options, train=replace(TRAIN, rounds=2)), teacher, "hash"),
+        run_name(replace(options, train=replace(TRAIN, accumulate=2)), teacher, "hash"),
+        run_name(replace(options, train=replace(TRAIN, ema=0.9)), teacher, "hash"),
+        run_name(replace(options, train=replace(TRAIN, processes=2)), teacher, "hash"),
         run_name(replace(options, method_options={"contrast": "0"}), teacher, "hash"),
         run_name(options, teacher, "other hash"),
         run_name(options, load_network(save_teacher(tmp_path, seed=1)), "hash"),

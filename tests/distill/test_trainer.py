@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from distill.draws import step_seed
 from distill.images import PoolImages
 from distill.methods import METHODS, Method, find_method
 from distill.methods.base import Batch, Losses
@@ -24,7 +25,7 @@ from distill.metrics import read_metrics
 from distill.networks import Network
 from distill.options import TrainOptions
 from distill.selection import Selection
-from distill.trainer import Reselect, RoundStart, Trainer, step_seed
+from distill.trainer import Reselect, RoundStart, Trainer
 from index.errors import KdcurateError, UsageError, WorkspaceError
 from index.progress import Advance, Silent
 
@@ -139,9 +140,12 @@ def confident_half(begun: list[RoundStart] | None = None) -> Reselect:
     return reselect
 
 
+_PARTS = ("reselect", "progress", "spare_bytes", "processes")
+
+
 def run(folder: Path, method: Method, **given: Any) -> Trainer:
     """Train to the end, or until `progress` stops it."""
-    parts = {name: given.pop(name) for name in ("reselect", "progress") if name in given}
+    parts = {name: given.pop(name) for name in _PARTS if name in given}
     images, selection = given.pop("images", photos()), given.pop("selection", chosen())
     trainer = Trainer(method, images, selection, options(**given), folder, **parts)
     try:
@@ -516,11 +520,28 @@ def test_a_run_that_fails_at_once_names_no_checkpoint(tmp_path: Path) -> None:
         ({"rounds": -1}, "--rounds is -1"),
         ({"seed": -1}, "--seed is -1"),
         ({"lr": 0.0}, "--lr is 0.0"),
+        ({"clip_norm": -1.0}, "--clip-norm is -1.0: it must be above 0"),
+        ({"clip_norm": math.inf}, "--clip-norm is inf"),
+        ({"ema": 1.0}, "--ema is 1.0: it must lie between 0 and 1"),
+        ({"patience": 0}, "--patience is 0: it must be at least 1"),
+        ({"patience": 1, "hold_back": 1.5}, "--hold-back is 1.5"),
+        ({"hold_back": 0.1}, "--hold-back is for --patience"),
+        ({"accumulate": 0}, "--accumulate is 0"),
+        ({"accumulate": 3}, r"--batch-size 4 does not divide into 3 equal parts \(1 processes x"),
+        ({"processes": 3}, r"into 3 equal parts \(3 processes x --accumulate 1\): choose a"),
     ],
 )
 def test_options_without_sense_are_named(given: dict[str, Any], named: str) -> None:
     with pytest.raises(UsageError, match=named):
         options(**given).check()
+
+
+def test_options_that_are_not_used_leave_a_runs_identity_as_it_was() -> None:
+    assert "accumulate" not in options().identity() and "processes" not in options().identity()
+    used = options(accumulate=2, clip_norm=1.0, ema=0.9, patience=2, compile=True, processes=2)
+    more = used.identity().keys() - options().identity().keys()
+    assert more == {"accumulate", "clip_norm", "ema", "patience", "compile", "processes"}
+    assert options(tensorboard=True).identity() == options().identity()
 
 
 def test_a_checkpoint_holds_no_teacher_and_its_options(tmp_path: Path) -> None:

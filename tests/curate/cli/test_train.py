@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import get_args
 
 import pytest
 
 from curate.cli import train
-from curate.cli.train import parse_options
+from curate.cli.train import parse_options, parse_share
 from distill.methods import METHODS
 from distill.methods.kd3 import KD3Options, Part
 from index.errors import UsageError
+from tests.distill.workspaces import save_teacher
 
 
 def test_options_and_parts_to_leave_out() -> None:
@@ -26,3 +30,29 @@ def test_help_names_every_method_and_every_part() -> None:
     assert all(f"{name}, " in train.METHOD_HELP for name in METHODS)
     assert all(part in train.WITHOUT_HELP for part in get_args(Part))
     assert "without" in KD3Options.model_fields
+
+
+def test_a_share_is_a_percentage_or_a_fraction() -> None:
+    assert parse_share("--hold-back", "5%") == parse_share("--hold-back", " 0.05 ") == 0.05
+    for wrong in ("five", "%", "", "5%%"):
+        with pytest.raises(UsageError, match="--hold-back is '.*': give a share, as 5%"):
+            parse_share("--hold-back", wrong)
+
+
+def test_under_torchrun_a_mistake_is_one_line(tmp_path: Path) -> None:
+    """Both processes make it, and one of them says it; the report that follows is torchrun's."""
+    launch = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    words = ["--manifest", "first", "--student", "cifar:resnet8", "--device", "cpu"]
+    words += ["--teacher", str(save_teacher(tmp_path)), "--batch-size", "3", "-w", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, "-m", *launch, "-m", "curate.cli.main", "distill", *words],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=Path(__file__).parents[3],
+    )
+    assert done.returncode == 1
+    said = [line for line in done.stderr.splitlines() if "kdcurate: " in line]
+    assert len(said) == 1 and said[0].startswith(
+        "kdcurate: --batch-size 3 does not divide into 2 equal parts (2 processes x"
+    )

@@ -1,0 +1,43 @@
+"""result.json: how a finished run ended, for when the same command is typed again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from distill.checkpoint import check_options
+from index.files import atomic_path
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run: its name, the student's card, its accuracy on `evaluated_on`."""
+
+    run: str
+    student: str
+    accuracy: float | None
+    steps: int
+    seconds: float
+    evaluated_on: str | None = None
+
+
+def write_result(folder: Path, done: RunResult, identity: dict[str, Any]) -> None:
+    """Write how a run ended, and what makes it that run."""
+    with atomic_path(folder / "result.json") as temporary:
+        temporary.write_text(json.dumps({**asdict(done), "options": identity}, indent=2) + "\n")
+
+
+def read_result(folder: Path, identity: dict[str, Any]) -> RunResult | None:
+    """Return how a run ended, or None where it has not.
+
+    Raises:
+        WorkspaceError: it was begun with other options.
+    """
+    path = folder / "result.json"
+    if not path.is_file():
+        return None
+    stored = json.loads(path.read_text())
+    check_options(path, stored.pop("options"), identity)
+    return RunResult(**stored)
