@@ -25,7 +25,7 @@ from torch import Tensor
 from distill.augment import AUGMENTATIONS
 from distill.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
 from distill.images import PoolImages
-from distill.methods import Batch, Method
+from distill.methods import Batch, Losses, Method
 from distill.metrics import MetricsLog
 from distill.networks import Network, map_batches, normalise
 from distill.options import TrainOptions, resolve_precision
@@ -173,12 +173,12 @@ class Trainer:
         # Fabric's wrapper casts only what is called through it as `forward`, and on one device
         # a marked method is not.
         with self._fabric.autocast():
-            losses: dict[str, Tensor] = self._method.loss(batch)
-        self._fabric.backward(losses["total"])
+            losses = Losses.of(self._method.loss(batch))
+        self._fabric.backward(losses.total)
         for optimizer in self._optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        values = {name: value.item() for name, value in losses.items()}
+        values = losses.values()
         if not math.isfinite(values["total"]):
             kept = self.checkpoint_path if self.checkpoint_path.is_file() else "not yet written"
             raise KdcurateError(

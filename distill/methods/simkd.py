@@ -37,4 +37,5 @@ class SimKD(Method):
         projected = net.projector(net.body_map(batch.images))
         assert wanted is not None
         feature = (batch.weights * feature_gap(projected, wanted)).mean()
-        return {"total": feature, "feature": feature}
+        logits = net.classify(projected.detach())  # for rounds only: the loss knows no logits
+        return Losses(feature, {"feature": feature}, logits)
