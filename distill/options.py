@@ -11,6 +11,9 @@ from distill.augment import AUGMENTATIONS
 from distill.schedule import SCHEDULES
 from index.errors import UsageError
 
+# What a round reads: what the student said in training and, of a share, says now; or all anew.
+REFRESH = ("lazy", "full")
+
 
 @dataclass(frozen=True)
 class TrainOptions:
@@ -26,6 +29,7 @@ class TrainOptions:
     device: str = "auto"
     precision: str = "auto"
     rounds: int = 0
+    refresh: str = "lazy"
     checkpoint_every: int = 200
     log_every: int = 50
 
@@ -46,6 +50,7 @@ class TrainOptions:
         choices: dict[str, tuple[str | None, list[str]]] = {
             "schedule": (self.schedule, list(SCHEDULES)),
             "augment": (self.augment, list(AUGMENTATIONS)),
+            "refresh": (self.refresh, list(REFRESH)),
             "precision": (self.precision, ["auto", "float32", "bfloat16"]),
             "device": (self.device, ["auto", "cpu", "cuda", "mps"]),
         }

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from distill.augment import AUGMENTATIONS
 from distill.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
+from distill.freshness import Places, RecentLogits
 from distill.images import PoolImages
 from distill.methods import Batch, Losses, Method
 from distill.metrics import MetricsLog
@@ -41,7 +42,9 @@ class RoundStart:
     """What a re-selection is told: the round from 0, its epoch from 1 of `epochs`, the student.
 
     `resumed` says that the run was interrupted in or at the start of this round, so its manifest
-    may be there to be read: the student may no longer be the one that it was selected with.
+    may be there to be read: the student may no longer be the one that it was selected with, unless
+    the round `begins`. `student_logits` scores the whole pool; `recent` is what the student said
+    last of each image, where the run keeps it.
     """
 
     round: int
@@ -49,6 +52,8 @@ class RoundStart:
     epochs: float
     resumed: bool
     student_logits: Callable[[], NDArray[np.float16]]
+    recent: RecentLogits | None = None
+    begins: bool = True
 
 
 Reselect = Callable[[RoundStart], Selection]
@@ -104,6 +109,10 @@ class Trainer:
             precision=resolve_precision(options.precision, options.device),
         )
         method.prepare(len(images.ids))
+        self._recent: RecentLogits | None = None
+        if reselect is not None and options.refresh == "lazy":
+            classes = method.student.num_classes
+            self._recent = RecentLogits.empty(len(images.ids), classes, self.student_logits)
         method.to(memory_format=torch.channels_last)
         self._method: Any
         # The first takes the run's rate and schedule, the method's own does not.
@@ -147,8 +156,12 @@ class Trainer:
         """Where the run's checkpoint lies."""
         return checkpoint_path(self._folder)
 
-    def student_logits(self) -> NDArray[np.float16]:
-        """Score the whole pool, undistorted, with the student as it is: (N, K) in id order."""
+    def student_logits(self, places: Places | None = None) -> NDArray[np.float16]:
+        """Score the pool, undistorted, with the student as it is: (N, K) in id order.
+
+        Args:
+            places: (n,) of the images to score instead of all.
+        """
         self._method.eval()
         # Past Fabric's wrapper, which changes the module for the time of a call: several threads
         # call it here.
@@ -159,9 +172,10 @@ class Trainer:
                 return half(method.student_logits(images).float().cpu().numpy())
 
         spec = method.student.card.input
-        rows = map_batches(logits, self._images.pixels, spec, self._fabric.device)
+        pixels = self._images.pixels if places is None else self._images.pixels[places]
+        rows = map_batches(logits, pixels, spec, self._fabric.device)
         self._method.train()
-        return np.concatenate(rows)
+        return np.concatenate(rows or [np.empty((0, method.student.num_classes), np.float16)])
 
     def _take_step(self, step: int) -> dict[str, float]:
         seed = step_seed(self._options.seed, step)
@@ -185,6 +199,9 @@ class Trainer:
                 f"the loss is {values['total']} at step {step}: lower --lr; the last good "
                 f"checkpoint is {kept}"
             )
+        if self._recent is not None:
+            heard = self._fabric.all_gather((batch.places, losses.logits))
+            self._recent.note(*heard, step)
         return values
 
     def _batch(self, step: int, generator: torch.Generator) -> Batch:
@@ -227,7 +244,11 @@ class Trainer:
         current, first = self._round_starts(step)
         epochs = self.total_steps / self._steps_an_epoch
         epoch = 1 + first / self._steps_an_epoch
-        start = RoundStart(current, epoch, epochs, resumed, self.student_logits)
+        if self._recent is not None:
+            self._recent.now = step
+        start = RoundStart(
+            current, epoch, epochs, resumed, self.student_logits, self._recent, step == first
+        )
         self._selection = self._reselect(start)
         self._selected_round = current
 
@@ -250,6 +271,7 @@ class Trainer:
             "seconds": time.monotonic() - self._began,
             "metrics": self._metrics.unwritten,
             "options": json.dumps(self._identity),
+            "recent": self._recent.state() if self._recent is not None else None,
         }
         save_checkpoint(self.checkpoint_path, state)
 
@@ -266,6 +288,8 @@ class Trainer:
         self._method.load_state_dict(state["method"])
         for optimizer, stored in zip(self._optimizers, stored_optimizers, strict=True):
             optimizer.load_state_dict(stored)
+        if self._recent is not None:
+            self._recent.load(state["recent"])
         step = int(state["step"])
         self._began -= state["seconds"]
         self._metrics.rewind(step, state["metrics"])

@@ -50,7 +50,7 @@ class Losses(NamedTuple):
     logits: Tensor | None = None
 
     @classmethod
-    def of(cls, found: Losses | Mapping[str, Tensor]) -> Losses:
+    def of(cls, found: Any) -> Losses:
         """Take what a method returned: a mapping of ``total`` and terms is as good, less logits.
 
         Raises:

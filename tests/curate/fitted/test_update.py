@@ -244,9 +244,7 @@ def test_weights_are_hashed_verified_and_trained_with(referred: Pool) -> None:
     assert weighed.weights.dtype == np.float32
     assert verify_manifest(referred.catalog, "weighed").is_whole
     with Catalog(referred.catalog.workspace).write() as connection:
-        connection.execute(
-            "UPDATE decisions SET weight = 2 WHERE manifest = 'weighed' AND rank = 3"
-        )
+        connection.execute("UPDATE ledger SET weight = 2 WHERE manifest = 'weighed' AND rank = 3")
     changed = verify_manifest(referred.catalog, "weighed")
     assert changed.differences == {"weight": 1} and not changed.is_whole
 
