@@ -2,10 +2,10 @@
 
     .venv/bin/python benchmarks/rounds.py --data DATA --workspace WS
 
-DATA holds webpool/*.parquet, cifar10/ and teachers/. Each seed trains a student on the same manifest
-once without rounds and once with each way of asking it, one after another, for the same steps. The
-time in rounds is all that passes from the end of one step to the start of the next: asking the
-student, deciding, and storing the manifest. The accuracy is that after the last step, on the test
+DATA holds webpool/*.parquet, cifar10/ and teachers/. Each seed trains a student on the same
+manifest once without rounds and once with each way of asking it, one after another, for the same
+steps. The time in rounds is all that passes between two steps: asking the student, deciding, and
+storing the manifest. The accuracy is that after the last step, on the test
 images. An interrupted benchmark goes on where it was.
 """
 
