@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
@@ -66,7 +67,12 @@ class Pool:
         return Known(facts, StoredLogits(self.catalog, self.teacher), estimates)
 
     def batches(
-        self, known: Known, needs: Collection[str], *, logits: bool
+        self,
+        known: Known,
+        needs: Collection[str],
+        connection: duckdb.DuckDBPyConnection,
+        *,
+        logits: bool,
     ) -> Iterator[tuple[Batch, dict[str, Floats]]]:
         """Yield every image once: what a strategy with these `needs` sees, and the components.
 
@@ -74,10 +80,11 @@ class Pool:
         teacher and student, their agreement where both have logits, the age of a student's in
         training, and every stored estimate of the teacher, of those by a reference only the pool's
         own. `logits` tells whether the strategy reads them; beside a student the components do.
+        `connection` reads what is known.
         """
         teacher, student = known.teacher, self._student()
         reads = logits or (student is not None and teacher.mode != "none")
-        for columns in self._columns(known.facts):
+        for columns in self._columns(known.facts, connection):
             ids, said = columns["image_id"], (columns["pseudo_label"], columns["confidence"])
             batch = Batch(
                 ids,
@@ -98,8 +105,9 @@ class Pool:
         stored = StoredLogits(self.catalog, self.student)
         return None if stored.mode == "none" else stored
 
-    def _columns(self, facts: Facts) -> Iterator[Columns]:
-        for columns in facts.batches(max(_LEAST_ROWS, _VALUES_AT_ONCE // self.classes)):
+    def _columns(self, facts: Facts, connection: duckdb.DuckDBPyConnection) -> Iterator[Columns]:
+        most = max(_LEAST_ROWS, _VALUES_AT_ONCE // self.classes)
+        for columns in facts.batches(connection, most):
             if self.only is not None:
                 here = _among(self.only, columns["image_id"])
                 columns = {name: values[here] for name, values in columns.items()}

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,6 +35,8 @@ from index.errors import UsageError
 from index.files import scratch
 from index.parts import Ids, half, places
 from index.progress import Progress, Silent
+
+_SAID = "round {round}: alpha {alpha:.3f}, {selected} selected, {entered} entered, {left} left"
 
 
 @dataclass
@@ -62,32 +65,31 @@ class Rounds:
         asked = self._ask(start) if start.round > 0 and start.begins else 0
         if start.resumed and self._is_selected(name):
             return read_selection(self.catalog, name)
-        alpha = 1.0 if start.round == 0 else alpha_at((start.epoch - 1) / start.epochs)
-        pool = replace(self.pool, **self._student(start) if start.round > 0 else {})
-        options = replace(SelectOptions.of(self.parent), alpha=alpha)
         with scratch(self.catalog.workspace, "round") as folder:
-            parent, standing = self.parent.name, self._standing
-            manifest, file = decide(pool, name, options, folder, parent, standing=standing)
-            before, now = self._before(start.round), Judged.of(file, manifest)
+            manifest, file = self._decide(start, name, folder)
+            before, now = self._before(start.round).selection.ids, self._judged(file, manifest)
             facts = {
                 "run": self.run,
                 "round": start.round + 1,
                 "manifest": name,
                 "epoch": int(start.epoch),
-                "alpha": alpha,
+                "alpha": manifest.options["alpha"],
                 "selected": manifest.selected,
-                "entered": len(np.setdiff1d(now.selection.ids, before.selection.ids)),
-                "left": len(np.setdiff1d(before.selection.ids, now.selection.ids)),
+                "entered": len(np.setdiff1d(now.selection.ids, before)),
+                "left": len(np.setdiff1d(before, now.selection.ids)),
                 **_heard(start, asked, manifest.pool),
                 "seconds": time.monotonic() - began,
             }
             commit_manifest(self.catalog, manifest, file, facts)
         self._last = now
-        self.progress.say(
-            f"round {start.round + 1}: alpha {alpha:.3f}, {manifest.selected} selected, "
-            f"{facts['entered']} entered, {facts['left']} left"
-        )
+        self.progress.say(_SAID.format(**facts))
         return now.selection
+
+    def _decide(self, start: RoundStart, name: str, folder: Path) -> tuple[Manifest, Path]:
+        alpha = 1.0 if start.round == 0 else alpha_at((start.epoch - 1) / start.epochs)
+        pool = replace(self.pool, **self._student(start) if start.round > 0 else {})
+        options = replace(SelectOptions.of(self.parent), alpha=alpha)
+        return decide(pool, name, options, folder, self.parent.name, standing=self._standing)
 
     def _before(self, number: int) -> Judged:
         """What was decided before the round of this number from 0, read where it is not known."""
@@ -96,13 +98,28 @@ class Rounds:
             self._last = Judged.stored(self.catalog, name)
         return self._last
 
+    def _judged(self, file: Path, manifest: Manifest) -> Judged:
+        """Read a ledger that is not stored yet."""
+        name, digest = manifest.name, manifest.content_hash
+        decisions = f"read_parquet({literal(file)})"
+        selection = selected_of(self._reader, decisions, name, digest)
+        return Judged(selection, distances(self._reader, decisions))
+
+    @cached_property
+    def _folder(self) -> Path:
+        """A folder that goes with this object."""
+        opened = ExitStack()
+        weakref.finalize(self, opened.close)
+        return opened.enter_context(scratch(self.catalog.workspace, "rounds"))
+
     @cached_property
     def _standing(self) -> Standing:
-        """What all rounds read alike, in a folder that goes with this object."""
-        opened = ExitStack()
-        folder = opened.enter_context(scratch(self.catalog.workspace, "rounds"))
-        weakref.finalize(self, opened.close)
-        return Standing(self.pool, SelectOptions.of(self.parent), folder, Silent())
+        """What all rounds read alike."""
+        return Standing(self.pool, SelectOptions.of(self.parent), self._folder, Silent())
+
+    @cached_property
+    def _reader(self) -> duckdb.DuckDBPyConnection:
+        return connect(self._folder)
 
     def _name(self, number: int) -> str:
         """Name the manifest of a round from 0."""
@@ -152,14 +169,6 @@ class Judged:
 
     selection: Selection
     distances: NDArray[np.float32]
-
-    @classmethod
-    def of(cls, file: Path, manifest: Manifest) -> Judged:
-        """Read a ledger that is not stored yet."""
-        with connect(file.parent) as connection:
-            decisions = f"read_parquet({literal(file)})"
-            selection = selected_of(connection, decisions, manifest.name, manifest.content_hash)
-            return cls(selection, distances(connection, decisions))
 
     @classmethod
     def stored(cls, catalog: Catalog, name: str) -> Judged:

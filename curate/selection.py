@@ -143,7 +143,8 @@ def _fill(
     ledger: Ledger, pool: Pool, strategy: Strategy, options: SelectOptions, standing: Standing
 ) -> None:
     logits = logits_needed(strategy) != "none"
-    for batch, components in pool.batches(standing.known, options.signals, logits=logits):
+    batches = pool.batches(standing.known, options.signals, ledger.connection, logits=logits)
+    for batch, components in batches:
         scored = strategy.score(batch)
         check_scored(options.strategy, batch.ids, scored, pool.classes)
         components |= scored.components
