@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import duckdb
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -46,6 +46,7 @@ def test_without_training_nothing_is_asked() -> None:
     assert due(recent([NEVER, 3], 0), floats([0.1, 0.2])).tolist() == []
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_the_same_is_due_whatever_lies_between(data: st.DataObject) -> None:
     count = data.draw(st.integers(1, 30))
