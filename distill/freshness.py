@@ -65,8 +65,9 @@ class RecentLogits:
 
     def refresh(self, places: Places) -> None:
         """Ask the student, as it is now, about these images."""
-        self.rows[places] = self.ask(places)
-        self.steps[places] = self.now
+        if len(places):
+            self.rows[places] = self.ask(places)
+            self.steps[places] = self.now
 
     def ages(self) -> NDArray[np.int32]:
         """Steps since the student was last heard of each image, (N,); `NEVER` where never."""
