@@ -200,7 +200,7 @@ class Trainer:
                 f"checkpoint is {kept}"
             )
         if self._recent is not None:
-            heard = self._fabric.all_gather((batch.places, losses.logits))
+            heard: Any = self._fabric.all_gather((batch.places, losses.logits))
             self._recent.note(*heard, step)
         return values
 
