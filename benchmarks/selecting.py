@@ -229,7 +229,7 @@ def clear(case: Case, name: str) -> None:
     shutil.rmtree(case.workspace / name, ignore_errors=True)
     (case.workspace / f"{name}.parquet").unlink(missing_ok=True)
     with Catalog(case.workspace).write() as connection:
-        connection.execute("DELETE FROM decisions WHERE manifest = ?", [name])
+        connection.execute("DELETE FROM ledger WHERE manifest = ?", [name])
         connection.execute("DELETE FROM manifests WHERE name = ?", [name])
 
 

@@ -128,9 +128,8 @@ def bare(case: Case, method: str, precision: str, clock: Clock) -> None:
     half = precision == "bfloat16"
     for step in range(clock.total):
         with torch.autocast(case.device, torch.bfloat16, enabled=half):
-            found: Any = made.loss(batches[step % 2])
-        total = found["total"] if isinstance(found, dict) else found.total
-        total.backward()
+            found = made.loss(batches[step % 2])
+        found.total.backward()
         sgd.step()
         sgd.zero_grad(set_to_none=True)
         clock.tick(1)

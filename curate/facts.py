@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
 from curate.signals import signal_join
-from curate.tables import connect
 from index.catalog import Catalog, literal
 from index.errors import WorkspaceError
 
@@ -37,24 +37,25 @@ class Facts:
 
         `signals` says of each what it was fitted on, see `curate.fitted.fitted_on`.
         """
-        self._folder = folder
         self._student = student
         self._file = folder / "facts.parquet"
         catalog.write_parquet(_query(teacher, student, signals), self._file)
 
-    def batches(self, most: int) -> Iterator[Columns]:
-        """Yield every image once, at most so many at a time and all of one part."""
+    def batches(self, connection: duckdb.DuckDBPyConnection, most: int) -> Iterator[Columns]:
+        """Yield every image once, at most so many at a time and all of one part.
+
+        `connection` reads the file; between two batches it is free for anything.
+        """
         file = literal(self._file)
-        with connect(self._folder) as connection:
-            parts = connection.execute(
-                f"SELECT DISTINCT part FROM read_parquet({file}) ORDER BY 1"
-            ).fetchall()
-            for number in parts:
-                columns = connection.execute(
-                    f'FROM read_parquet({file}) WHERE part = ? ORDER BY "row"', number
-                ).fetchnumpy()
-                for start in range(0, len(columns["image_id"]), most):
-                    yield {name: one[start : start + most] for name, one in columns.items()}
+        parts = connection.execute(
+            f"SELECT DISTINCT part FROM read_parquet({file}) ORDER BY 1"
+        ).fetchall()
+        for number in parts:
+            columns = connection.execute(
+                f'FROM read_parquet({file}) WHERE part = ? ORDER BY "row"', number
+            ).fetchnumpy()
+            for start in range(0, len(columns["image_id"]), most):
+                yield {name: one[start : start + most] for name, one in columns.items()}
 
     def check(self, columns: Columns) -> None:
         """Check that no image lacks anything.

@@ -32,10 +32,13 @@ class Logits(Protocol):
 class ArrayLogits:
     """Logits held in memory, as a round's student has them."""
 
-    def __init__(self, ids: Ids, rows: NDArray[np.float16]) -> None:
-        """Take ids (N,), ascending, and rows (N, K)."""
+    def __init__(
+        self, ids: Ids, rows: NDArray[np.float16], ages: NDArray[np.int32] | None = None
+    ) -> None:
+        """Take ids (N,), ascending, rows (N, K), and where they differ in age, their ages (N,)."""
         self._ids = ids
         self._rows = rows
+        self._ages = ages
 
     def gather(self, ids: Ids) -> Floats:
         """Look the ids up by bisection."""
@@ -44,6 +47,12 @@ class ArrayLogits:
     def at(self, scores: Mapping[str, NDArray[Any]]) -> Floats:
         """Look the column of ids up."""
         return self.gather(scores["image_id"])
+
+    def components(self, ids: Ids) -> dict[str, Floats]:
+        """Return what a ledger shall say of the logits of `ids` (n,): their `student_age`."""
+        if self._ages is None:
+            return {}
+        return {"student_age": self._ages[places(self._ids, ids)].astype(np.float32)}
 
 
 class StoredLogits:

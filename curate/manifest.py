@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,8 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from index.catalog import Catalog, one
+from curate.differences import store_decisions
+from index.catalog import Catalog, insert, one
 from index.errors import UsageError
 
 _FIELDS = (
@@ -94,11 +94,17 @@ def ranked(
     connection.execute("DROP TABLE in_order")
 
 
-def commit_manifest(catalog: Catalog, manifest: Manifest, decisions: Path) -> Manifest:
+def commit_manifest(
+    catalog: Catalog,
+    manifest: Manifest,
+    decisions: Path,
+    round_facts: Mapping[str, Any] | None = None,
+) -> Manifest:
     """Store a manifest with its ledger and return it, or the one of its name that decides the same.
 
     Args:
-        decisions: Parquet file of the columns of the table `decisions` but the manifest's name.
+        decisions: Parquet file of the columns of the table `ledger` but the manifest's name.
+        round_facts: the row of `rounds` of a manifest that is one, stored with it or not at all.
 
     Raises:
         UsageError: a manifest of this name decides differently.
@@ -114,10 +120,10 @@ def commit_manifest(catalog: Catalog, manifest: Manifest, decisions: Path) -> Ma
             )
         places = ", ".join("?" * len(manifest.row()))
         connection.execute(f"INSERT INTO manifests VALUES ({places}, now())", manifest.row())
-        connection.execute(
-            "INSERT INTO decisions SELECT ?, * FROM read_parquet(?)",
-            [manifest.name, glob.escape(str(decisions))],
-        )
+        store_decisions(connection, manifest.name, manifest.parent, decisions)
+        if round_facts is not None:
+            columns = {name: [value] for name, value in round_facts.items()}
+            insert(connection, "rounds", columns, replace_on=["run", "round"])
     return manifest
 
 
@@ -139,7 +145,7 @@ def delete_manifest(catalog: Catalog, name: str, *, dry_run: bool = False) -> in
             return _deletable(connection, name)
     with catalog.write() as connection:
         count = _deletable(connection, name)
-        for table in ("decisions", "set_shifts"):
+        for table in ("ledger", "differences", "set_shifts"):
             connection.execute(f"DELETE FROM {table} WHERE manifest = ?", [name])
         connection.execute("DELETE FROM manifests WHERE name = ?", [name])
     return count

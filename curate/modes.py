@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from curate.compact import MODES, check_mode
 from curate.logits import StoredLogits
 from curate.pool import Pool
@@ -36,17 +38,19 @@ def settled_mode(catalog: Catalog, model: str, classes: int, asked: str | None) 
     return stored
 
 
-def kept_for(pool: Pool, strategy: Strategy, progress: Progress, *, weighed: bool) -> str | None:
+def kept_for(
+    pool: Pool, modes: Mapping[str, str], strategy: Strategy, progress: Progress, *, weighed: bool
+) -> str | None:
     """Return how the logits are kept that a strategy reads, None for all of them.
 
-    What images are `weighed` by is fitted to their vectors and logits.
+    What images are `weighed` by is fitted to their vectors and logits. `modes` are the ways in
+    which those of teacher and student are kept.
 
     Raises:
         UsageError: the strategy reads logits, and none are kept.
     """
-    stored = pool.student if pool.student_logits is None else None
-    asked = [pool.teacher, *([stored] if stored and strategy.needs_student else [])]
-    kept = {stored_mode(pool.catalog, model) or "full": model for model in asked}
+    asked = modes if strategy.needs_student else {pool.teacher: modes[pool.teacher]}
+    kept = {mode: model for model, mode in asked.items()}
     mode, needed = min(kept, key=MODES.index), logits_needed(strategy)
     if mode == "none" and weighed:
         raise UsageError(

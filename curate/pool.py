@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
 from curate.facts import Columns, Facts, of_student
 from curate.fitted import fitted_on, stored_fitted
-from curate.logits import Logits, StoredLogits
+from curate.logits import ArrayLogits, Logits, StoredLogits
 from curate.shift import stored_estimates
 from curate.strategies.agreement import agreement
 from curate.strategies.base import Batch, Floats, confidence, softmax
@@ -21,6 +22,15 @@ from index.parts import Ids
 
 # Logits of a batch: few enough for a processor's cache, but a batch is never a few images only.
 _VALUES_AT_ONCE, _LEAST_ROWS = 2**20, 2**12
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the catalog knows of a pool's images: facts, the teacher's logits, its estimates."""
+
+    facts: Facts
+    teacher: StoredLogits
+    estimates: list[str]
 
 
 @dataclass(frozen=True)
@@ -44,21 +54,37 @@ class Pool:
     decided_by: str | None = None
     reference: str | None = None
 
+    def known(self, needs: Collection[str], folder: Path) -> Known:
+        """Gather what the catalog knows, with the signals `needs`, in the folder `folder`."""
+        estimates = [
+            *stored_estimates(self.catalog, self.teacher),
+            *stored_fitted(self.catalog, self.teacher, self.reference, self.embedder),
+        ]
+        student = self.student if self.student_logits is None else None
+        signals = {*estimates, *needs}
+        fits = {name: fitted_on(name, self.reference, self.embedder) for name in signals}
+        facts = Facts(self.catalog, folder, self.teacher, student, fits)
+        return Known(facts, StoredLogits(self.catalog, self.teacher), estimates)
+
     def batches(
-        self, needs: Collection[str], folder: Path, *, logits: bool
+        self,
+        known: Known,
+        needs: Collection[str],
+        connection: duckdb.DuckDBPyConnection,
+        *,
+        logits: bool,
     ) -> Iterator[tuple[Batch, dict[str, Floats]]]:
         """Yield every image once: what a strategy with these `needs` sees, and the components.
 
         Components are what the ledger says of an image whatever the strategy: the confidence of
-        teacher and student, their agreement where both have logits, and every stored estimate of
-        the teacher, of those by a reference only the pool's own. What the catalog says waits in the
-        scratch folder `folder`. `logits` tells whether the strategy reads them; beside a student
-        the components do.
+        teacher and student, their agreement where both have logits, the age of a student's in
+        training, and every stored estimate of the teacher, of those by a reference only the pool's
+        own. `logits` tells whether the strategy reads them; beside a student the components do.
+        `connection` reads what is known.
         """
-        teacher, student = StoredLogits(self.catalog, self.teacher), self._student()
+        teacher, student = known.teacher, self._student()
         reads = logits or (student is not None and teacher.mode != "none")
-        estimates = self._estimates()
-        for columns in self._facts({*estimates, *needs}, folder):
+        for columns in self._columns(known.facts, connection):
             ids, said = columns["image_id"], (columns["pseudo_label"], columns["confidence"])
             batch = Batch(
                 ids,
@@ -67,13 +93,10 @@ class Pool:
                 {name: columns[name] for name in needs},
                 said,
             )
-            yield batch, _components(batch, columns) | {name: columns[name] for name in estimates}
-
-    def _estimates(self) -> list[str]:
-        return [
-            *stored_estimates(self.catalog, self.teacher),
-            *stored_fitted(self.catalog, self.teacher, self.reference, self.embedder),
-        ]
+            components = _components(batch, columns)
+            if isinstance(student, ArrayLogits):
+                components |= student.components(ids)
+            yield batch, components | {name: columns[name] for name in known.estimates}
 
     def _student(self) -> Logits | None:
         """The student's logits, where there are any."""
@@ -82,11 +105,9 @@ class Pool:
         stored = StoredLogits(self.catalog, self.student)
         return None if stored.mode == "none" else stored
 
-    def _facts(self, signals: Collection[str], folder: Path) -> Iterator[Columns]:
-        student = self.student if self.student_logits is None else None
-        fits = {name: fitted_on(name, self.reference, self.embedder) for name in signals}
-        facts = Facts(self.catalog, folder, self.teacher, student, fits)
-        for columns in facts.batches(max(_LEAST_ROWS, _VALUES_AT_ONCE // self.classes)):
+    def _columns(self, facts: Facts, connection: duckdb.DuckDBPyConnection) -> Iterator[Columns]:
+        most = max(_LEAST_ROWS, _VALUES_AT_ONCE // self.classes)
+        for columns in facts.batches(connection, most):
             if self.only is not None:
                 here = _among(self.only, columns["image_id"])
                 columns = {name: values[here] for name, values in columns.items()}

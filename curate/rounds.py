@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+import weakref
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
+from numpy.typing import NDArray
 
-from curate.logits import ArrayLogits
-from curate.manifest import Manifest, find_manifest, get_manifest
+from curate.logits import ArrayLogits, StoredLogits
+from curate.manifest import Manifest, commit_manifest, find_manifest, get_manifest
 from curate.modes import stored_mode
 from curate.networks import pool_of, score
 from curate.options import SelectOptions
 from curate.pool import Pool
-from curate.selection import select
+from curate.refresh import distances, due
+from curate.selection import decide
+from curate.standing import Standing
 from curate.strategies.kd3 import alpha_at
+from curate.tables import connect
+from distill.freshness import NEVER, RecentLogits
 from distill.networks import Network
+from distill.reselection import RoundStart
 from distill.run import MakeReselect, RunOptions, refuse_rounds
-from distill.selection import Selection, read_selection
-from distill.trainer import RoundStart
-from index.catalog import Catalog, insert
+from distill.selection import Selection, read_selection, selected_of
+from index.catalog import Catalog, literal
 from index.errors import UsageError
-from index.parts import Ids
-from index.progress import Progress
+from index.files import scratch
+from index.parts import Ids, half, places
+from index.progress import Progress, Silent
+
+_SAID = "round {round}: alpha {alpha:.3f}, {selected} selected, {entered} entered, {left} left"
 
 
 @dataclass
@@ -39,6 +52,7 @@ class Rounds:
     pool: Pool
     run: str
     progress: Progress
+    _last: Judged | None = field(default=None, init=False)
 
     def __call__(self, start: RoundStart) -> Selection:
         """Select for a round, or read its manifest back where a resumed run has selected it.
@@ -46,51 +60,138 @@ class Rounds:
         An untrained student has no say in the first round: its BatchNorm statistics fit nothing
         yet, and in a deep network that makes logits of any size.
         """
-        name = f"{self.run}/round-{start.round + 1:03d}"
+        name, began = self._name(start.round), time.monotonic()
+        # What was said before is what the rest goes on from, whether this is selected yet or not.
+        asked = self._ask(start) if start.round > 0 and start.begins else 0
         if start.resumed and self._is_selected(name):
             return read_selection(self.catalog, name)
-        began = time.monotonic()
+        with scratch(self.catalog.workspace, "round") as folder:
+            manifest, file = self._decide(start, name, folder)
+            before, now = self._before(start.round).selection.ids, self._judged(file, manifest)
+            facts = {
+                "run": self.run,
+                "round": start.round + 1,
+                "manifest": name,
+                "epoch": int(start.epoch),
+                "alpha": manifest.options["alpha"],
+                "selected": manifest.selected,
+                "entered": len(np.setdiff1d(now.selection.ids, before)),
+                "left": len(np.setdiff1d(before, now.selection.ids)),
+                **_heard(start, asked, manifest.pool),
+                "seconds": time.monotonic() - began,
+            }
+            commit_manifest(self.catalog, manifest, file, facts)
+        self._last = now
+        self.progress.say(_SAID.format(**facts))
+        return now.selection
+
+    def _decide(self, start: RoundStart, name: str, folder: Path) -> tuple[Manifest, Path]:
         alpha = 1.0 if start.round == 0 else alpha_at((start.epoch - 1) / start.epochs)
-        manifest = select(
-            replace(self.pool, **self._student(start) if start.round > 0 else {}),
-            name,
-            replace(SelectOptions.of(self.parent), alpha=alpha),
-            parent=self.parent.name,
-        )
-        self._record(start, manifest, alpha, time.monotonic() - began)
-        return read_selection(self.catalog, name)
+        pool = replace(self.pool, **self._student(start) if start.round > 0 else {})
+        options = replace(SelectOptions.of(self.parent), alpha=alpha)
+        return decide(pool, name, options, folder, self.parent.name, standing=self._standing)
+
+    def _before(self, number: int) -> Judged:
+        """What was decided before the round of this number from 0, read where it is not known."""
+        name = self._name(number - 1) if number > 0 else self.parent.name
+        if self._last is None or self._last.selection.manifest != name:
+            self._last = Judged.stored(self.catalog, name)
+        return self._last
+
+    def _judged(self, file: Path, manifest: Manifest) -> Judged:
+        """Read a ledger that is not stored yet."""
+        name, digest = manifest.name, manifest.content_hash
+        decisions = f"read_parquet({literal(file)})"
+        selection = selected_of(self._reader, decisions, name, digest)
+        return Judged(selection, distances(self._reader, decisions))
+
+    @cached_property
+    def _folder(self) -> Path:
+        """A folder that goes with this object."""
+        opened = ExitStack()
+        weakref.finalize(self, opened.close)
+        return opened.enter_context(scratch(self.catalog.workspace, "rounds"))
+
+    @cached_property
+    def _standing(self) -> Standing:
+        """What all rounds read alike."""
+        return Standing(self.pool, SelectOptions.of(self.parent), self._folder, Silent())
+
+    @cached_property
+    def _reader(self) -> duckdb.DuckDBPyConnection:
+        return connect(self._folder)
+
+    def _name(self, number: int) -> str:
+        """Name the manifest of a round from 0."""
+        return f"{self.run}/round-{number + 1:03d}"
+
+    def _ask(self, start: RoundStart) -> int:
+        """Ask the student about what is due, where the run keeps what it said; return how many."""
+        recent = start.recent
+        if recent is None:
+            return 0
+        if start.round == 1:
+            self._let_teacher_speak(recent)
+        asked = due(recent, self._before(start.round).distances)
+        recent.refresh(asked)
+        recent.trained = 0
+        return len(asked)
+
+    def _let_teacher_speak(self, recent: RecentLogits) -> None:
+        """Where the student has not been heard yet, the teacher's logits stand for its own."""
+        for ids, logits in StoredLogits(self.catalog, self.pool.teacher).batches():
+            here = np.isin(ids, self._ids)
+            where = places(self._ids, ids[here])
+            silent = recent.steps[where] == NEVER
+            recent.rows[where[silent]] = half(logits[here][silent])
+
+    @property
+    def _ids(self) -> Ids:
+        assert self.pool.only is not None
+        return self.pool.only
 
     def _student(self, start: RoundStart) -> dict[str, Any]:
-        assert self.pool.only is not None
-        logits = ArrayLogits(self.pool.only, start.student_logits())
+        recent = start.recent
+        if recent is None:
+            logits = ArrayLogits(self._ids, start.student_logits())
+        else:
+            logits = ArrayLogits(self._ids, recent.rows, recent.ages())
         return {"student": f"{self.run}@{start.round + 1}", "student_logits": logits}
 
     def _is_selected(self, name: str) -> bool:
         with self.catalog.read() as connection:
             return find_manifest(connection, name) is not None
 
-    def _record(self, start: RoundStart, manifest: Manifest, alpha: float, seconds: float) -> None:
-        before = self.parent.name if start.round == 0 else f"{self.run}/round-{start.round:03d}"
-        now = read_selection(self.catalog, manifest.name).ids
-        then = read_selection(self.catalog, before).ids
-        row = {
-            "run": self.run,
-            "round": start.round + 1,
-            "manifest": manifest.name,
-            "epoch": int(start.epoch),
-            "alpha": alpha,
-            "selected": manifest.selected,
-            "entered": len(np.setdiff1d(now, then)),
-            "left": len(np.setdiff1d(then, now)),
-            "seconds": seconds,
-        }
-        with self.catalog.write() as connection:
-            columns = {name: [value] for name, value in row.items()}
-            insert(connection, "rounds", columns, replace_on=["run", "round"])
-        self.progress.say(
-            f"round {start.round + 1}: alpha {alpha:.3f}, {manifest.selected} selected, "
-            f"{row['entered']} entered, {row['left']} left"
-        )
+
+@dataclass(frozen=True)
+class Judged:
+    """What rounds need of a manifest: who was selected, and how far each was from the opposite."""
+
+    selection: Selection
+    distances: NDArray[np.float32]
+
+    @classmethod
+    def stored(cls, catalog: Catalog, name: str) -> Judged:
+        """Read the ledger of a manifest."""
+        selection = read_selection(catalog, name)
+        with catalog.read() as connection:
+            own = f"(FROM decisions WHERE manifest = {literal(name)})"
+            return cls(selection, distances(connection, own))
+
+
+def _heard(start: RoundStart, asked: int, pool: int) -> dict[str, Any]:
+    """What a round's student said: now, before, and how long before on average."""
+    if start.round == 0:
+        return {"refreshed": 0, "reused": 0, "mean_age": None}
+    if start.recent is None:
+        return {"refreshed": pool, "reused": 0, "mean_age": None}
+    ages = start.recent.ages()
+    reused = ages[ages > 0]
+    return {
+        "refreshed": asked,
+        "reused": len(reused),
+        "mean_age": float(reused.mean()) if len(reused) else None,
+    }
 
 
 def prepare_rounds(

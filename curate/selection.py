@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from curate.budget import Resolved, cost_of, resolve
+from curate.budget import Resolved, resolve
 from curate.diversity.picking import pick_diverse
 from curate.fitted.update import update_fitted
 from curate.ledger import Ledger
@@ -15,8 +15,8 @@ from curate.manifest import Manifest, commit_manifest, content_hash
 from curate.modes import kept_for
 from curate.options import DOMAIN, LEAST_WEIGHT, MOST_WEIGHT, SelectOptions
 from curate.pool import Pool
-from curate.shift import stored_estimates
 from curate.signals import check_needs
+from curate.standing import Standing
 from curate.strategies import (
     Batch,
     Scored,
@@ -26,13 +26,6 @@ from curate.strategies import (
 )
 from curate.strategies.base import Floats
 from index import __version__
-from index.catalog import literal
-from index.duplicates import (
-    Groups,
-    find_by_embedding,
-    find_by_hash,
-    merge_groups,
-)
 from index.errors import NothingSelectedError, UsageError
 from index.files import scratch
 from index.progress import Progress, Silent
@@ -45,17 +38,19 @@ def select(
     *,
     parent: str | None = None,
     progress: Progress | None = None,
+    standing: Standing | None = None,
 ) -> Manifest:
     """Decide every image of the pool and commit the manifest with its ledger.
 
-    Selecting again under the same name is harmless where it decides the same.
+    Selecting again under the same name is harmless where it decides the same. What does not change
+    from one round to the next is read from `standing`.
 
     Raises:
         UsageError: options that contradict each other, or a name that another selection has.
         NothingSelectedError: no image is eligible.
     """
     with scratch(pool.catalog.workspace, "select") as folder:
-        manifest, decisions = decide(pool, name, options, folder, parent, progress)
+        manifest, decisions = decide(pool, name, options, folder, parent, progress, standing)
         return commit_manifest(pool.catalog, manifest, decisions)
 
 
@@ -66,6 +61,7 @@ def decide(
     folder: Path,
     parent: str | None = None,
     progress: Progress | None = None,
+    standing: Standing | None = None,
 ) -> tuple[Manifest, Path]:
     """Decide every image of the pool and commit nothing; the ledger is a Parquet file in `folder`.
 
@@ -78,15 +74,18 @@ def decide(
     strategy = options.make_strategy()
     if options.budget is not None:  # without one there is nothing to share
         options = replace(options, balance=options.balance or strategy.default_balance)
-    kept = kept_for(pool, strategy, progress or Silent(), weighed=bool(options.weighed_by))
+    progress = progress or Silent()
+    standing = standing or Standing(pool, options, folder, progress)
+    weighed = bool(options.weighed_by)
+    kept = kept_for(pool, standing.modes, strategy, progress, weighed=weighed)
     options = replace(options, logits=kept)
-    _check(pool, strategy, options)
+    _check(pool, strategy, options, standing)
     update_fitted(pool, options.signals, progress)
     ledger = Ledger(folder, pool.classes)
     try:
-        _fill(ledger, pool, strategy, options, progress or Silent())
+        _fill(ledger, pool, strategy, options, standing)
         ledger.mark(strategy.thresholds(ledger.class_counts()))
-        budget = _compose(ledger, pool, options, progress or Silent())
+        budget = _compose(ledger, pool, options, standing, progress)
         total, eligible, selected = ledger.counts()
         if selected == 0:
             raise NothingSelectedError(
@@ -114,7 +113,7 @@ def decide(
         ledger.close()
 
 
-def _check(pool: Pool, strategy: Strategy, options: SelectOptions) -> None:
+def _check(pool: Pool, strategy: Strategy, options: SelectOptions, standing: Standing) -> None:
     options.check_given(
         student=pool.student is not None,
         reference=pool.reference is not None,
@@ -123,17 +122,14 @@ def _check(pool: Pool, strategy: Strategy, options: SelectOptions) -> None:
     check_needs(pool.catalog, pool.teacher, options.strategy, strategy.needs)
     if options.reverse and strategy.thresholds(np.ones(pool.classes, np.int64)) is not None:
         raise UsageError(f"--reverse makes no sense with {options.strategy}: it has thresholds")
-    _cost(pool, options)
+    _ = standing.cost  # refused before anything is read
 
 
-def _cost(pool: Pool, options: SelectOptions) -> str | None:
-    stored = stored_estimates(pool.catalog, pool.teacher)
-    return cost_of(options.budget, pool.teacher, stored)
-
-
-def _compose(ledger: Ledger, pool: Pool, options: SelectOptions, progress: Progress) -> Resolved:
+def _compose(
+    ledger: Ledger, pool: Pool, options: SelectOptions, standing: Standing, progress: Progress
+) -> Resolved:
     """Decide who of the eligible is taken: budget, class quotas, diversity."""
-    budget = resolve(options.budget, ledger, _cost(pool, options))
+    budget = resolve(options.budget, ledger, standing.cost)
     method, balance = options.method, options.balance or "none"
     ledger.share(budget.images, balance, options.per_class, every_class=method is not None)
     if method is not None:
@@ -144,27 +140,22 @@ def _compose(ledger: Ledger, pool: Pool, options: SelectOptions, progress: Progr
 
 
 def _fill(
-    ledger: Ledger, pool: Pool, strategy: Strategy, options: SelectOptions, progress: Progress
+    ledger: Ledger, pool: Pool, strategy: Strategy, options: SelectOptions, standing: Standing
 ) -> None:
-    for batch, components in pool.batches(
-        options.signals, ledger.scratch, logits=logits_needed(strategy) != "none"
-    ):
+    logits = logits_needed(strategy) != "none"
+    batches = pool.batches(standing.known, options.signals, ledger.connection, logits=logits)
+    for batch, components in batches:
         scored = strategy.score(batch)
         check_scored(options.strategy, batch.ids, scored, pool.classes)
         components |= scored.components
         if options.reverse:
             scored = Scored(-scored.score, scored.pseudo_label)
         ledger.add(batch.ids, scored, components, _importance(batch, options))
-    if options.filters.any:
-        filtered = ledger.scratch / "filtered.parquet"
-        options.filters.write_parquet(pool.catalog, filtered)
-        ledger.add_filtered(filtered)
-    ledger.add_groups(*_groups(pool, options, progress))
-    if pool.decided_by is not None:
-        decided = ledger.scratch / "decided.parquet"
-        query = f"SELECT image_id FROM decisions WHERE manifest = {literal(pool.decided_by)}"
-        pool.catalog.write_parquet(query, decided)
-        ledger.keep_only(decided)
+    if standing.filtered is not None:
+        ledger.add_filtered(standing.filtered)
+    ledger.add_groups(*standing.groups)
+    if standing.decided is not None:
+        ledger.keep_only(standing.decided)
 
 
 def _importance(batch: Batch, options: SelectOptions) -> Floats | None:
@@ -173,14 +164,3 @@ def _importance(batch: Batch, options: SelectOptions) -> Floats | None:
         return None
     weights: Floats = np.clip(batch.signals[DOMAIN], LEAST_WEIGHT, MOST_WEIGHT)
     return weights
-
-
-def _groups(pool: Pool, options: SelectOptions, progress: Progress) -> Groups:
-    """Find the groups of which one image stays: the union of both relations."""
-    found = []
-    if options.near_duplicates is not None and pool.embedder is not None:
-        cosine = options.near_duplicates
-        found.append(find_by_embedding(pool.catalog, pool.embedder, cosine, progress))
-    if options.perceptual is not None:
-        found.append(find_by_hash(pool.catalog, options.perceptual, progress))
-    return merge_groups(*found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from curate.fitted import fitted_names, needs_reference
 from curate.shift import ESTIMATES, stored_estimates
@@ -27,13 +27,13 @@ def check_reference(strategy: str, needs: Iterable[str], *, given: bool) -> None
             raise UsageError(f"{what} needs a reference set: give --reference SOURCE")
 
 
-def check_needs(catalog: Catalog, teacher: str, strategy: str, needs: Iterable[str]) -> None:
+def check_needs(catalog: Catalog, teacher: str, strategy: str, needs: Collection[str]) -> None:
     """Check that there are the signals that a strategy needs.
 
     Raises:
         UsageError: a signal that there is not, or an estimate that this teacher does not have.
     """
-    stored = stored_estimates(catalog, teacher)
+    stored = stored_estimates(catalog, teacher) if needs else []
     for name in needs:
         if name not in SIGNALS:
             near = difflib.get_close_matches(name, SIGNALS, n=1) or SIGNALS

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from distill.ema import Ema
-from distill.methods import Batch, Method
+from distill.methods import Batch, Losses, Method
 from distill.options import TrainOptions
 from distill.processes import Processes
 
@@ -30,18 +30,18 @@ class Descent:
         self._trained = [one for one in method.parameters() if one.requires_grad]
         self.ema = Ema(method.student, options.ema) if options.ema else None
 
-    def backward(self, batch: Batch) -> dict[str, Tensor]:
+    def backward(self, batch: Batch) -> Losses:
         """Add the gradient of one part of the step; return its losses."""
         with self._processes.autocast():
-            losses = self._method.loss(batch)
-        (losses["total"] / self._options.accumulate).backward()  # type: ignore[no-untyped-call]
-        return {name: value.detach().float() for name, value in losses.items()}
+            losses = Losses.of(self._method.loss(batch))
+        (losses.total / self._options.accumulate).backward()  # type: ignore[no-untyped-call]
+        return losses
 
     def step(self, parts: Sequence[dict[str, Tensor]], rate: float, done: int) -> dict[str, float]:
         """Take the step whose parts have these losses; return their means.
 
         Args:
-            parts: what `backward` returned.
+            parts: the scalars of what `backward` returned.
             rate: of the run's SGD.
             done: the steps taken with this one.
         """

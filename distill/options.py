@@ -12,8 +12,11 @@ from distill.augment import AUGMENTATIONS
 from distill.schedule import SCHEDULES
 from index.errors import UsageError
 
+# What a round reads: what the student said in training and, of a share, says now; or all anew.
+REFRESH = ("lazy", "full")
 _REPORTING = ("checkpoint_every", "log_every", "tensorboard")
 _LATER = (
+    "refresh",
     "accumulate",
     "clip_norm",
     "ema",
@@ -52,6 +55,7 @@ class TrainOptions:
     device: str = "auto"
     precision: str = "auto"
     rounds: int = 0
+    refresh: str = "lazy"
     accumulate: int = 1
     clip_norm: float | None = None
     ema: float | None = None
@@ -132,6 +136,7 @@ class TrainOptions:
         choices: dict[str, tuple[str | None, list[str]]] = {
             "schedule": (self.schedule, list(SCHEDULES)),
             "augment": (self.augment, list(AUGMENTATIONS)),
+            "refresh": (self.refresh, list(REFRESH)),
             "precision": (self.precision, ["auto", "float32", "bfloat16"]),
             "device": (self.device, ["auto", "cpu", "cuda", "mps"]),
         }

@@ -66,6 +66,14 @@ class Processes:
         found: Made = self._fabric.broadcast(made)
         return found
 
+    def gather(self, tensor: Tensor) -> Tensor:
+        """Return those of all processes, (count * B, ...), in all of them, by rank."""
+        if self.count == 1:
+            return tensor
+        found = self._fabric.all_gather(tensor.detach())
+        assert isinstance(found, Tensor)
+        return found.flatten(0, 1)
+
     @torch.no_grad()
     def average(self, tensors: Sequence[Tensor]) -> None:
         """Replace tensors, alike in shape and order everywhere, by their means over processes."""

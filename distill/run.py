@@ -25,9 +25,10 @@ from distill.networks.card import resolve
 from distill.options import TrainOptions
 from distill.processes import Processes, join
 from distill.record import hashes, record_run, settings
+from distill.reselection import Reselect, RoundStart
 from distill.result import RunResult, read_result, write_result
 from distill.selection import Selection, read_selection
-from distill.trainer import Reselect, RoundStart, Trainer, TrainResult
+from distill.trainer import Trainer, TrainResult
 from index.catalog import Catalog, literal
 from index.errors import MethodError, UsageError
 from index.files import locked, remove_leftovers

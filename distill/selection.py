@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from index.catalog import Catalog, one
+from index.catalog import Catalog, literal, one
 from index.errors import UsageError
 
 
@@ -34,10 +35,16 @@ def read_selection(catalog: Catalog, manifest: str) -> Selection:
                 f"no manifest is called {manifest!r}: `kdcurate manifests list -w "
                 f"{catalog.workspace}` names those there are"
             )
-        found = connection.execute(
-            "SELECT image_id, weight FROM decisions WHERE manifest = ? AND selected "
-            'ORDER BY "rank"',
-            [manifest],
-        ).fetchnumpy()
+        own = f"(FROM decisions WHERE manifest = {literal(manifest)})"
+        return selected_of(connection, own, manifest, row[0])
+
+
+def selected_of(
+    connection: duckdb.DuckDBPyConnection, decisions: str, manifest: str, content_hash: str
+) -> Selection:
+    """Read the selected images of a relation with the columns of `decisions`, of one manifest."""
+    found = connection.execute(
+        f'SELECT image_id, weight FROM {decisions} WHERE selected ORDER BY "rank"'
+    ).fetchnumpy()
     ids = np.asarray(found["image_id"], dtype=np.int64)
-    return Selection(manifest, row[0], ids, np.asarray(found["weight"], dtype=np.float32))
+    return Selection(manifest, content_hash, ids, np.asarray(found["weight"], dtype=np.float32))

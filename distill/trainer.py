@@ -28,37 +28,21 @@ from distill.compiling import eager, prepare_networks
 from distill.descent import Descent
 from distill.ema import holding
 from distill.failures import check_finite, told_if_out_of_memory
+from distill.freshness import Places, RecentLogits
 from distill.images import PoolImages
-from distill.methods import Method
+from distill.methods import Batch, Method
 from distill.metrics import MetricsLog
 from distill.networks import Network
 from distill.options import TrainOptions
 from distill.patience import Patience
 from distill.processes import Processes, join
 from distill.remembered import remember
+from distill.reselection import Reselect, RoundStart
 from distill.schedule import SCHEDULES
 from distill.scoring import agreement, score_pixels
 from distill.selection import Selection
 from index.errors import UsageError, WorkspaceError
 from index.progress import Progress, Silent
-
-
-@dataclass(frozen=True)
-class RoundStart:
-    """What a re-selection is told: the round from 0, its epoch from 1 of `epochs`, the student.
-
-    `resumed` says that the run was interrupted in or at the start of this round, so its manifest
-    may be there to be read: the student may no longer be the one that it was selected with.
-    """
-
-    round: int
-    epoch: float
-    epochs: float
-    resumed: bool
-    student_logits: Callable[[], NDArray[np.float16]]
-
-
-Reselect = Callable[[RoundStart], Selection]
 
 
 @dataclass(frozen=True)
@@ -116,6 +100,10 @@ class Trainer:
         method.prepare(len(images.ids))
         self.method = method.to(self._processes.device)
         self.method.to(memory_format=torch.channels_last)
+        self._recent: RecentLogits | None = None
+        if reselect is not None and options.refresh == "lazy":
+            classes = method.student.num_classes
+            self._recent = RecentLogits.empty(len(images.ids), classes, self.student_logits)
         prepare_networks(method, options, self._processes)
         logits = remember(method, images, options, self._processes, spare_bytes, self._progress)
         spec = method.student.card.input
@@ -165,12 +153,16 @@ class Trainer:
         """Where the run's checkpoint lies."""
         return checkpoint_path(self._folder)
 
-    def student_logits(self) -> NDArray[np.float16]:
-        """Score the whole pool, undistorted, with the student as it is: (N, K) in id order.
+    def student_logits(self, places: Places | None = None) -> NDArray[np.float16]:
+        """Score the pool, undistorted, with the student as it is: (N, K) in id order.
 
         Where a moving average is deployed, it is that which is asked.
+
+        Args:
+            places: (n,) of the images to score instead of all.
         """
-        return self._score(self._images.pixels, self.method.student_logits)[0]
+        pixels = self._images.pixels if places is None else self._images.pixels[places]
+        return self._score(pixels, self.method.student_logits)[0]
 
     def _score(
         self, pixels: NDArray[np.uint8], *networks: Callable[[Tensor], Tensor]
@@ -189,10 +181,17 @@ class Trainer:
     def _take_step(self, step: int) -> dict[str, float]:
         first, epoch = self._round_starts(step)[1], 1 + step // self._steps_an_epoch
         batches = self._batches.of_step(step, first, epoch, self._selection)
-        parts = [self._descent.backward(batch) for batch in batches]
+        parts = [self._learn(batch, step) for batch in batches]
         losses = self._descent.step(parts, self._learning_rate(step), step + 1)
         check_finite(losses["total"], step, self.checkpoint_path)
         return losses
+
+    def _learn(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        losses = self._descent.backward(batch)
+        if self._recent is not None and batch.places is not None:
+            logits = None if losses.logits is None else self._processes.gather(losses.logits)
+            self._recent.note(self._processes.gather(batch.places), logits, step)
+        return losses.scalars()
 
     def _round_starts(self, step: int) -> tuple[int, int]:
         """Return the round that a step is in and that round's first step."""
@@ -216,7 +215,11 @@ class Trainer:
         current, first = self._round_starts(step)
         epochs = self.total_steps / self._steps_an_epoch
         epoch = 1 + first / self._steps_an_epoch
-        start = RoundStart(current, epoch, epochs, resumed, self.student_logits)
+        if self._recent is not None:
+            self._recent.now = step
+        start = RoundStart(
+            current, epoch, epochs, resumed, self.student_logits, self._recent, step == first
+        )
         selection = self._processes.of_first(partial(self._reselect, start))
         self._selection = self._patience.kept(selection)
         self._selected_round = current
@@ -264,6 +267,7 @@ class Trainer:
             "seconds": time.monotonic() - self._began,
             "metrics": self._metrics.unwritten,
             "options": json.dumps(self._identity),
+            "recent": self._recent.state() if self._recent is not None else None,
         }
         save_checkpoint(self.checkpoint_path, state)
 
@@ -281,6 +285,8 @@ class Trainer:
         self.method.load_state_dict(state["method"])
         self._descent.load_state_dict(state)
         self._patience.load_state_dict(state["patience"])
+        if self._recent is not None:
+            self._recent.load(state["recent"])
         step = int(state["step"])
         self._began -= state["seconds"]
         self._metrics.rewind(step, state["metrics"])

@@ -24,6 +24,11 @@ WITHOUT_HELP = (
     "Of kd3, to leave out: classifier_sharing, weighting, mix_distribution, or dynamic; repeatable."
 )
 
+REFRESH_HELP = (
+    "With --rounds: lazy takes what the student said in training, and asks it about some images; "
+    "full asks it about all, each round."
+)
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
@@ -41,6 +46,7 @@ def distill(
     rounds: Annotated[
         int, typer.Option(help="Re-select so many times with the student as it learns.")
     ] = 0,
+    refresh: Annotated[str, typer.Option(help=REFRESH_HELP)] = "lazy",
     batch_size: Annotated[int, typer.Option(help="Images a step.")] = 128,
     lr: Annotated[float | None, typer.Option(help="Peak; default: the method's.")] = None,
     schedule: Annotated[
@@ -129,6 +135,7 @@ def distill(
             device=place,
             precision=precision,
             rounds=rounds,
+            refresh=refresh,
             accumulate=accumulate,
             clip_norm=clip_norm,
             ema=ema,

@@ -132,7 +132,7 @@ def _student(
     rounds: int,
     progress: TerminalProgress,
 ) -> Row:
-    how = f" --rounds {rounds}" if rounds else ""
+    how = f" --rounds {rounds} --refresh full" if rounds else ""
     note(f"4. kdcurate select --strategy {strategy} --budget {BUDGET}; kdcurate distill{how}")
     options = SelectOptions(strategy=strategy, budget=BUDGET, near_duplicates=0.999)
     manifest = select(
@@ -144,7 +144,12 @@ def _student(
         student=STUDENT,
         method="kd3",
         train=TrainOptions(
-            max_steps=STEPS, batch_size=BATCH, rounds=rounds, augment="shift", device="cpu"
+            max_steps=STEPS,
+            batch_size=BATCH,
+            rounds=rounds,
+            refresh="full",  # rounds so far apart cost next to nothing
+            augment="shift",
+            device="cpu",
         ),
         method_options={},
         name=f"student-{strategy}",

@@ -59,7 +59,8 @@ class AT(Method):
         kl = (batch.weights * soft_divergence(wanted, logits, self.options.temperature)).mean()
         gaps = [attention_gap(*pair) for pair in zip(student_maps, teacher_maps, strict=True)]
         attention = (batch.weights * torch.stack(gaps).sum(0)).mean()
-        return {"total": kl + self.options.beta / 2 * attention, "kl": kl, "attention": attention}
+        total = kl + self.options.beta / 2 * attention
+        return Losses(total, {"kl": kl, "attention": attention}, logits)
 
 
 def attention_gap(student: Tensor, teacher: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -13,8 +13,6 @@ from torch import Tensor, nn
 
 from distill.networks.network import Network
 from index.errors import MethodError, UsageError
-
-Losses = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -37,6 +35,42 @@ class Batch:
     epoch: int = 1
     generator: torch.Generator | None = None
     teacher_logits: Tensor | None = None
+
+
+class Losses(NamedTuple):
+    """What a batch costs, and what its student said on the way; a tuple, for DDP to look into.
+
+    Args:
+        total: a scalar, to be minimised.
+        terms: the scalars that it is made of, by name.
+        logits: the student's (B, K) of the batch's images as they came, which rounds reuse; None
+            where the method computes none.
+    """
+
+    total: Tensor
+    terms: Mapping[str, Tensor]
+    logits: Tensor | None = None
+
+    @classmethod
+    def of(cls, found: Any) -> Losses:
+        """Take what a method returned: a mapping of ``total`` and terms is as good, less logits.
+
+        Raises:
+            MethodError: there is no total in it.
+        """
+        if isinstance(found, Losses):
+            return found
+        if not isinstance(found, Mapping) or "total" not in found:
+            raise MethodError(
+                f"the method's loss returns {type(found).__name__} without a total: return "
+                "kdcurate's Losses, or a mapping with 'total'"
+            )
+        return cls(found["total"], {name: one for name, one in found.items() if name != "total"})
+
+    def scalars(self) -> dict[str, Tensor]:
+        """Return total and terms in float32, detached."""
+        found = {"total": self.total, **self.terms}
+        return {name: scalar.detach().float() for name, scalar in found.items()}
 
 
 @dataclass(frozen=True)
@@ -147,8 +181,7 @@ class Method(nn.Module, ABC):
         The means over the batch are sums of weight times loss over B: weights of 1 change
         nothing, and an image of weight 0 gives no gradient.
 
-        Returns:
-            Scalars: ``total``, to be minimised, and the terms that it is made of.
+        A third party's method may return a mapping of ``total`` and terms instead.
         """
 
     def wanted_logits(self, batch: Batch) -> Tensor:

@@ -75,7 +75,8 @@ class CRD(Method):
         teacher = F.normalize(self.embed_teacher(wanted.penultimate).float(), dim=1)
         student = F.normalize(self.embed_student(own.penultimate).float(), dim=1)
         contrast = (batch.weights * self._contrast(teacher, student, batch)).mean()
-        return {"total": kl + self.options.beta * contrast, "kl": kl, "contrast": contrast}
+        total = kl + self.options.beta * contrast
+        return Losses(total, {"kl": kl, "contrast": contrast}, own.logits)
 
     def _contrast(self, teacher: Tensor, student: Tensor, batch: Batch) -> Tensor:
         if self.memory is None or batch.places is None:

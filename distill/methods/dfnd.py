@@ -60,7 +60,7 @@ class DFND(Method):
         kl = (batch.weights * soft_divergence(wanted, logits, self.options.temperature)).mean()
         noise = noise_matrix(self.confusions, self.options.accuracy)
         noisy = (batch.weights * noisy_loss(logits, noise, wanted.argmax(1))).mean()
-        return {"total": kl + noisy, "kl": kl, "noisy": noisy}
+        return Losses(kl + noisy, {"kl": kl, "noisy": noisy}, logits)
 
 
 def noise_matrix(confusions: Tensor, accuracy: float) -> Tensor:

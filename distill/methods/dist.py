@@ -51,7 +51,7 @@ class DIST(Method):
         hard = (weights * hard_loss(wanted, logits)).mean()
         relations = options.beta * inter + options.gamma * intra
         total = options.hard * hard + options.temperature**2 * relations
-        return {"total": total, "inter": inter, "intra": intra, "hard": hard}
+        return Losses(total, {"inter": inter, "intra": intra, "hard": hard}, logits)
 
 
 def correlation(first: Tensor, second: Tensor, weights: Tensor | None = None) -> Tensor:

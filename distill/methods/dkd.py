@@ -48,7 +48,7 @@ class DKD(Method):
         hard = (batch.weights * hard_loss(wanted, logits)).mean()
         share = min(batch.epoch / options.warmup, 1.0) if options.warmup else 1.0
         total = options.hard * hard + share * (options.alpha * target + options.beta * other)
-        return {"total": total, "target": target, "other": other, "hard": hard}
+        return Losses(total, {"target": target, "other": other, "hard": hard}, logits)
 
 
 def decoupled(

@@ -59,7 +59,7 @@ class FitNet(Method):
         gaps = (self.regressor(own).float() - target.float()).square().mean((1, 2, 3))
         kl = (batch.weights * soft_divergence(wanted, logits, self.options.temperature)).mean()
         hint = (batch.weights * gaps).mean()
-        return {"total": kl + self.options.beta * hint, "kl": kl, "hint": hint}
+        return Losses(kl + self.options.beta * hint, {"kl": kl, "hint": hint}, logits)
 
     def _pick(self, pairs: list[tuple[Stage, Stage]]) -> tuple[Stage, Stage]:
         number = self.options.stage or (len(pairs) + 1) // 2

@@ -36,7 +36,7 @@ class KD(Method):
         kl = (batch.weights * soft_divergence(wanted, logits, self.options.temperature)).mean()
         hard = (batch.weights * hard_loss(wanted, logits)).mean()
         share = self.options.hard
-        return {"total": (1 - share) * kl + share * hard, "kl": kl, "hard": hard}
+        return Losses((1 - share) * kl + share * hard, {"kl": kl, "hard": hard}, logits)
 
 
 def soft_divergence(teacher: Tensor, student: Tensor, temperature: float) -> Tensor:

@@ -97,13 +97,13 @@ class KD3(Method):
             gaps = gaps * gap_weight(found.logits, wanted.logits)
         feature = (batch.weights * gaps).mean()
         contrast = (batch.weights * self._contrast(found.own, batch)).mean()
-        losses = {"feature": feature, "contrast": contrast}
+        terms = {"feature": feature, "contrast": contrast}
         total = feature + self.options.contrast * contrast
         if self.projector is not None:
             divergence = soft_divergence(wanted.logits, found.logits, TEMPERATURE)
-            losses["kl"] = (batch.weights * divergence).mean()
-            total = total + losses["kl"]
-        return {"total": total, **losses}
+            terms["kl"] = (batch.weights * divergence).mean()
+            total = total + terms["kl"]
+        return Losses(total, terms, found.logits)
 
     def watched(self) -> tuple[set[str], set[str]]:
         """Return what the loss reads by hooks; see ``Method.watched``."""

@@ -37,7 +37,8 @@ class SimKD(Method):
         projected = net.projector(net.body_map(batch.images))
         assert wanted is not None
         feature = (batch.weights * feature_gap(projected, wanted)).mean()
-        return {"total": feature, "feature": feature}
+        logits = net.classify(projected.detach())  # for rounds only: the loss knows no logits
+        return Losses(feature, {"feature": feature}, logits)
 
     def watched(self) -> tuple[set[str], set[str]]:
         """Return what the loss reads by hooks; see ``Method.watched``."""

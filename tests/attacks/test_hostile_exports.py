@@ -61,7 +61,7 @@ def catalog(tmp_path: Path) -> Catalog:
     assert count == len(NAMES)
     add_manifest(catalog, "first", "hash", count)
     with catalog.write() as connection:
-        connection.execute('UPDATE decisions SET pseudo_label = "rank" % 6')
+        connection.execute('UPDATE ledger SET pseudo_label = "rank" % 6')
     return catalog
 
 

@@ -60,7 +60,7 @@ def own(mixed: Path, tmp_path: Path) -> Path:
     register_model(catalog, "teacher", "x", "{}", LABELS)
     add_manifest(catalog, "first", "hash-of-first", SELECTED)
     with catalog.write() as connection:
-        connection.execute("UPDATE decisions SET pseudo_label = 1")
+        connection.execute("UPDATE ledger SET pseudo_label = 1")
     return own
 
 
@@ -171,8 +171,8 @@ def test_a_folder_holds_the_original_bytes(own: Path, tmp_path: Path, link: str)
 
 def test_class_folders_have_safe_names(own: Path, tmp_path: Path) -> None:
     with Catalog(own).write() as connection:
-        connection.execute('UPDATE decisions SET pseudo_label = 2 WHERE "rank" <= 2')
-        connection.execute('UPDATE decisions SET pseudo_label = 7 WHERE "rank" = 3')
+        connection.execute('UPDATE ledger SET pseudo_label = 2 WHERE "rank" <= 2')
+        connection.execute('UPDATE ledger SET pseudo_label = 7 WHERE "rank" = 3')
     target = tmp_path / "out"
     export_manifest(Catalog(own), "first", target, ExportOptions("folder", by_class=True))
     folders = {file.name: len(list(file.iterdir())) for file in target.iterdir() if file.is_dir()}

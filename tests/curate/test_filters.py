@@ -19,7 +19,7 @@ from curate.options import SelectOptions
 from curate.pool import Pool
 from curate.rounds import Rounds
 from curate.selection import select
-from distill.trainer import RoundStart
+from distill.reselection import RoundStart
 from index.catalog import Catalog, insert
 from index.errors import NothingSelectedError, UsageError
 from index.progress import Silent

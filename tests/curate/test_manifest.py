@@ -159,7 +159,9 @@ def test_a_manifest_that_is_referred_to_stays(
             "INSERT INTO runs VALUES ('tiny', 'first', 'kd', 't', 's', '{}', 0, 1, NULL, 1, '0', "
             "now())"
         )
-        connection.execute("INSERT INTO rounds VALUES ('long', 1, 'child', 1, 1, 1, 0, 0, 1)")
+        connection.execute(
+            "INSERT INTO rounds VALUES ('long', 1, 'child', 1, 1, 1, 0, 0, 1, NULL, NULL, NULL)"
+        )
     before = query(workspace, "SELECT count(*) FROM decisions")
     with pytest.raises(UsageError, match="'first' stays: run tiny, manifest child refer to it"):
         delete_manifest(pool.catalog, "first", dry_run=dry_run)

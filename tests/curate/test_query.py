@@ -145,8 +145,8 @@ def test_the_schema_names_every_table_and_view_with_a_comment(scored: Pool) -> N
     rows = schema(scored.catalog)
     found = {(row["relation"], row["kind"]): row["relation_comment"] for row in rows}
     tables = {"images", "locations", "failures", "models", "scores", "shifts", "duplicates"}
-    tables |= {"manifests", "decisions", "rounds", "runs", "metrics"}
-    views = {"selected", "rejected", "agreement", "class_balance", "placeholders"}
+    tables |= {"manifests", "ledger", "differences", "rounds", "runs", "metrics"}
+    views = {"decisions", "selected", "rejected", "agreement", "class_balance", "placeholders"}
     views |= {"manifest_shift", "manifest_measures", "near_duplicates", "runs_with_manifest"}
     assert tables <= {name for name, kind in found if kind == "table"}
     assert views == {name for name, kind in found if kind == "view"}

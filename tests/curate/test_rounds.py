@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,13 +20,15 @@ from curate.logits import StoredLogits
 from curate.manifest import Manifest, get_manifest
 from curate.options import SelectOptions
 from curate.pool import Pool
+from curate.refresh import SHARE
 from curate.rounds import Rounds, check_rounds, prepare_rounds
 from curate.selection import select
 from curate.strategies.kd3 import alpha_at
+from distill.freshness import NEVER, RecentLogits
 from distill.networks import Network, load_network
 from distill.options import TrainOptions
+from distill.reselection import RoundStart
 from distill.run import RunOptions, distill
-from distill.trainer import RoundStart
 from index.catalog import Catalog
 from index.errors import UsageError
 from index.progress import Silent
@@ -193,6 +196,81 @@ def test_a_resumed_run_reads_what_it_had_selected_and_selects_the_rest(
     assert rounds(start(1, never, resumed=True)).content_hash == second.content_hash
 
 
+def recent_of(pool: Pool, ids: NDArray[np.int64], asked: list[int]) -> RecentLogits:
+    """What is known of a student that always says the same, and notes what it is asked."""
+    logits = student_logits(pool, ids)
+
+    def ask(places: NDArray[np.int64]) -> NDArray[np.float16]:
+        asked.extend(places.tolist())
+        return logits[places]
+
+    return RecentLogits.empty(len(ids), logits.shape[1], ask)
+
+
+def test_a_lazy_round_asks_about_some_and_takes_the_rest_as_it_was_heard(
+    pool: Pool, rounds: Rounds
+) -> None:
+    ids, asked = ids_of(rounds), list[int]()
+    recent = recent_of(pool, ids, asked)
+    begun = replace(start(0, never), recent=recent)
+    rounds(begun)
+    assert asked == [] and (recent.steps == NEVER).all()
+    trained = torch.arange(0, len(ids), 2)
+    recent.note(trained, torch.from_numpy(student_logits(pool, ids)[::2]), 4)
+    recent.now = 5
+    rounds(replace(begun, round=1, epoch=11.0))
+    budget = int(SHARE * len(trained))
+    assert len(asked) == budget > 0 and recent.trained == 0
+    never_heard = recent.steps == NEVER
+    assert never_heard.sum() == len(ids) - len(trained) - (recent.steps == 5).sum() + len(
+        set(asked) & set(trained.tolist())
+    )
+    teacher = StoredLogits(pool.catalog, pool.teacher).gather(ids[never_heard])
+    np.testing.assert_array_equal(recent.rows[never_heard], teacher.astype(np.float16))
+    rows = query(pool.catalog.workspace, "SELECT refreshed, reused, mean_age FROM rounds")
+    assert rows == [(0, 0, None), (budget, (recent.steps == 4).sum(), 1.0)]
+    ages = query(
+        pool.catalog.workspace,
+        "SELECT components['student_age'] FROM decisions WHERE manifest = 'run/round-002' "
+        "ORDER BY image_id",
+    )
+    assert [age for (age,) in ages] == recent.ages().tolist()
+
+
+def test_a_lazy_round_that_heard_everyone_decides_as_a_full_one(pool: Pool, rounds: Rounds) -> None:
+    ids = ids_of(rounds)
+    recent = recent_of(pool, ids, [])
+    begun = replace(start(0, never), recent=recent)
+    rounds(begun)
+    recent.note(torch.arange(len(ids)), torch.from_numpy(student_logits(pool, ids)), 1)
+    found = rounds(replace(begun, round=1, epoch=11.0))
+    direct = select(pool, "direct", replace(PARENT, alpha=alpha_at(10 / 60)))
+    assert found.content_hash == direct.content_hash
+
+
+def test_a_round_resumed_at_its_start_asks_again_and_inside_it_does_not(
+    pool: Pool, rounds: Rounds
+) -> None:
+    ids, asked = ids_of(rounds), list[int]()
+    recent = recent_of(pool, ids, asked)
+    begun = replace(start(0, never), recent=recent)
+    rounds(begun)
+    recent.trained = 100
+    kept = recent.state()
+    saved = {name: copy.deepcopy(one) for name, one in kept.items()}
+    second = replace(begun, round=1, epoch=11.0)
+    first_time = rounds(second)
+    once = sorted(asked)
+    recent.load(saved)  # killed after the manifest was stored: the checkpoint is of before
+    again = replace(rounds)
+    assert again(replace(second, resumed=True)).content_hash == first_time.content_hash
+    assert sorted(asked[len(once) :]) == once
+    assert (
+        again(replace(second, resumed=True, begins=False)).content_hash == first_time.content_hash
+    )
+    assert len(asked) == 2 * len(once)
+
+
 def test_rounds_need_a_strategy_that_listens_to_the_student(pool: Pool) -> None:
     with pytest.raises(UsageError, match="selected with msp: select one with --strategy kd3"):
         check_rounds(select(pool, "msp", SelectOptions("msp", budget=5)))
@@ -225,7 +303,9 @@ class Stopping(Silent):
         yield advance
 
 
-def train(catalog: Catalog, teacher: str, student: str, steps: int | None = None) -> Path:
+def train(
+    catalog: Catalog, teacher: str, student: str, refresh: str, steps: int | None = None
+) -> Path:
     options = RunOptions(
         manifest="parent",
         teacher=teacher,
@@ -234,8 +314,9 @@ def train(catalog: Catalog, teacher: str, student: str, steps: int | None = None
         train=TrainOptions(
             max_steps=8,
             batch_size=8,
-            rounds=2,
-            checkpoint_every=2,
+            rounds=4,
+            refresh=refresh,
+            checkpoint_every=1,
             device="cpu",
             precision="float32",
         ),
@@ -253,18 +334,28 @@ def train(catalog: Catalog, teacher: str, student: str, steps: int | None = None
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("refresh", "steps"), [("full", 3), ("lazy", 3), ("lazy", 5)])
 def test_a_run_stopped_inside_a_round_ends_as_an_undisturbed_one(
-    pool: Pool, parent: Manifest, teacher: str, student: str, tmp_path: Path
+    pool: Pool,
+    parent: Manifest,
+    teacher: str,
+    student: str,
+    tmp_path: Path,
+    refresh: str,
+    steps: int,
 ) -> None:
+    """After five steps it stands in a round whose student was asked before it was stopped."""
     other = Path(shutil.copytree(pool.catalog.workspace, tmp_path / "other"))
-    undisturbed = train(Catalog(other), teacher, student)
+    undisturbed = train(Catalog(other), teacher, student, refresh)
     with pytest.raises(KeyboardInterrupt):
-        train(pool.catalog, teacher, student, steps=7)
-    rounds = "SELECT name, parent, content_hash FROM manifests ORDER BY name"
-    begun = query(pool.catalog.workspace, rounds)
-    resumed = train(pool.catalog, teacher, student)
-    assert query(pool.catalog.workspace, rounds) == begun == query(other, rounds)
-    assert [name for name, _, _ in begun] == ["parent", "run/round-001", "run/round-002"]
+        train(pool.catalog, teacher, student, refresh, steps=steps)
+    resumed = train(pool.catalog, teacher, student, refresh)
+    manifests = "SELECT name, parent, content_hash FROM manifests ORDER BY name"
+    assert query(pool.catalog.workspace, manifests) == query(other, manifests)
+    heard = "SELECT round, refreshed, reused, mean_age FROM rounds ORDER BY round"
+    assert query(pool.catalog.workspace, heard) == query(other, heard)
+    ledger = "SELECT image_id, components, reason FROM decisions WHERE manifest = 'run/round-004'"
+    assert query(pool.catalog.workspace, ledger) == query(other, ledger)
     expected, found = load_file(undisturbed), load_file(resumed)
     assert expected.keys() == found.keys()
     assert all(torch.equal(expected[name], found[name]) for name in expected)

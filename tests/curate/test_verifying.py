@@ -17,7 +17,7 @@ from curate.rounds import Rounds
 from curate.selection import select
 from curate.verifying import verify_manifest
 from distill.networks import load_embedder
-from distill.trainer import RoundStart
+from distill.reselection import RoundStart
 from index.build import build_index
 from index.catalog import Catalog
 from index.progress import Silent
@@ -78,8 +78,8 @@ def test_images_that_came_since_are_counted_and_change_nothing(
 def test_a_ledger_that_was_changed_is_found(pool: Pool, workspace: Path) -> None:
     select(pool, "first", KD3)
     with Catalog(workspace).write() as connection:
-        connection.execute("UPDATE decisions SET pseudo_label = 1 - pseudo_label WHERE rank = 1")
-        connection.execute("UPDATE decisions SET reason = 'by hand' WHERE rank = 2")
+        connection.execute("UPDATE ledger SET pseudo_label = 1 - pseudo_label WHERE rank = 1")
+        connection.execute("UPDATE ledger SET reason = 'by hand' WHERE rank = 2")
     found = verify_manifest(pool.catalog, "first")
     assert found.differences == {"pseudo-label": 1, "reason": 1}
     assert "the stored decisions have the hash" in found.problems[0]
@@ -89,7 +89,7 @@ def test_a_ledger_that_was_changed_is_found(pool: Pool, workspace: Path) -> None
 def test_rows_that_are_gone_are_found(pool: Pool, workspace: Path) -> None:
     select(pool, "first", KD3)
     with Catalog(workspace).write() as connection:
-        connection.execute("DELETE FROM decisions WHERE reason LIKE 'class quota%'")
+        connection.execute("DELETE FROM ledger WHERE reason LIKE 'class quota%'")
     found = verify_manifest(pool.catalog, "first")
     assert any("rows (pool)" in problem for problem in found.problems)
 
@@ -145,7 +145,7 @@ def test_an_imported_manifest_is_checked_against_its_hash(
     found = verify_manifest(pool.catalog, "mine")
     assert found.is_whole and "it was imported" in str(found.not_derived)
     with Catalog(workspace).write() as connection:
-        connection.execute("UPDATE decisions SET weight = 3 WHERE rank = 2")
+        connection.execute("UPDATE ledger SET weight = 3 WHERE rank = 2")
     assert not verify_manifest(pool.catalog, "mine").is_whole
 
 
@@ -162,7 +162,7 @@ def test_files_that_are_gone_or_changed_are_each_reported(pool: Pool, tmp_path: 
             "6, 6, 6, '{}', '0', now()"
         )
         connection.execute(
-            'INSERT INTO decisions (manifest, image_id, selected, "rank", pseudo_label, weight, '
+            'INSERT INTO ledger (manifest, image_id, selected, "rank", pseudo_label, weight, '
             "score, components, reason) SELECT 'all', id, true, row_number() OVER (), 0, 1, 0, "
             "MAP {}, 'imported: in the list' FROM images"
         )

@@ -35,12 +35,12 @@ def options(card: Path, rounds: int, *parts: str, method: str = "kd3") -> RunOpt
 
 def test_without_weighting_all_images_count_alike() -> None:
     method, images = without("weighting").eval(), noise(4, 3, 8, 8)
-    found = method.loss(batch(images))["feature"]
+    found = method.loss(batch(images)).terms["feature"]
     own, wanted = method.student.outputs(images), method.teacher.outputs(images)
     assert own.features is not None and wanted.features is not None
     gap = feature_gap(own.features, wanted.features)
     assert found.item() == pytest.approx(gap.mean().item())
-    whole = without().eval().loss(batch(images))["feature"]
+    whole = without().eval().loss(batch(images)).terms["feature"]
     weighted = gap * gap_weight(own.logits, wanted.logits)
     assert whole.item() == pytest.approx(weighted.mean().item())
 
@@ -49,14 +49,14 @@ def test_without_mix_distribution_there_is_no_contrast() -> None:
     method = without("mix_distribution")
     assert not any(key.startswith("embed") for key in method.state_dict())
     found = method.loss(batch(noise(4, 3, 8, 8)))
-    assert found["contrast"].item() == 0
-    assert torch.equal(found["total"], found["feature"])
+    assert found.terms["contrast"].item() == 0
+    assert torch.equal(found.total, found.terms["feature"])
 
 
 def test_without_dynamic_the_loss_is_the_same() -> None:
     whole, method = without(), without("dynamic")
     images = noise(4, 3, 8, 8)
-    assert torch.equal(whole.loss(batch(images))["total"], method.loss(batch(images))["total"])
+    assert torch.equal(whole.loss(batch(images)).total, method.loss(batch(images)).total)
 
 
 @pytest.mark.parametrize("student", [{"channels": 6}, {"stride": 1}, {"stride": 4}])
@@ -68,13 +68,13 @@ def test_without_classifier_sharing_the_own_classifier_learns_from_logits(
     found = method.loss(batch(images, weights))
     own, wanted = method.student.outputs(images), method.teacher.outputs(images)
     kl = (weights * soft_divergence(wanted.logits, own.logits, 4)).mean()
-    assert found["kl"].item() == pytest.approx(kl.item())
-    expected = found["feature"] + 0.001 * found["contrast"] + found["kl"]
-    assert found["total"].item() == pytest.approx(expected.item())
-    found["feature"].backward(retain_graph=True)  # type: ignore[no-untyped-call]
+    assert found.terms["kl"].item() == pytest.approx(kl.item())
+    expected = found.terms["feature"] + 0.001 * found.terms["contrast"] + found.terms["kl"]
+    assert found.total.item() == pytest.approx(expected.item())
+    found.terms["feature"].backward(retain_graph=True)  # type: ignore[no-untyped-call]
     assert method.student.classifier.weight.grad is None
     assert method.student.get_submodule("module.conv").weight.grad is not None
-    found["kl"].backward()  # type: ignore[no-untyped-call]
+    found.terms["kl"].backward()  # type: ignore[no-untyped-call]
     assert method.student.classifier.weight.grad is not None
 
 
@@ -90,7 +90,7 @@ def test_parts_are_left_out_together() -> None:
     found = without("classifier_sharing", "weighting", "mix_distribution", "dynamic").loss(
         batch(noise(4, 3, 8, 8))
     )
-    assert found["contrast"].item() == 0 and found["kl"] > 0
+    assert found.terms["contrast"].item() == 0 and found.terms["kl"] > 0
 
 
 def test_unknown_parts_and_other_methods_are_refused(teacher_card: Path) -> None:

@@ -61,7 +61,7 @@ def make(name: str, options: dict[str, Any] | None = None, **student: int) -> Me
 def found(method: Method, images: Tensor, **moment: Any) -> dict[str, float]:
     given = batch(images, WEIGHTS)
     losses = method.loss(Batch(given.images, given.weights, given.places, **moment))
-    return {name: value.item() for name, value in losses.items()}
+    return {name: value.item() for name, value in losses.scalars().items()}
 
 
 def logits(method: Method, images: Tensor) -> tuple[Array, Array]:
@@ -334,9 +334,9 @@ def test_crd_total_against_numpy() -> None:
                 score = np.exp(new[anchor][i] @ other / 0.5)
                 contrast[i] -= np.log(prior / (score + prior))
     np.testing.assert_allclose(numpy(method.scale), scales, rtol=1e-4)
-    assert losses["contrast"].item() == pytest.approx(mean(contrast), rel=1e-4)
+    assert losses.terms["contrast"].item() == pytest.approx(mean(contrast), rel=1e-4)
     expected = mean(kl(*logits(method, images)) + 0.8 * contrast)
-    assert losses["total"].item() == pytest.approx(expected, rel=1e-4)
+    assert losses.total.item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_crd_without_a_pool_is_refused() -> None:

@@ -140,9 +140,9 @@ def test_kd_total_against_numpy() -> None:
     kl = (weights.numpy() * 4 * (p * np.log(p / q)).sum(1)).mean()
     nll = -np.log(softmax(z_s)[np.arange(4), z_t.argmax(1)])
     hard = (weights.numpy() * nll).mean()
-    assert found["kl"].item() == pytest.approx(kl, rel=1e-4)
-    assert found["hard"].item() == pytest.approx(hard, rel=1e-4)
-    assert found["total"].item() == pytest.approx(0.75 * kl + 0.25 * hard, rel=1e-4)
+    assert found.terms["kl"].item() == pytest.approx(kl, rel=1e-4)
+    assert found.terms["hard"].item() == pytest.approx(hard, rel=1e-4)
+    assert found.total.item() == pytest.approx(0.75 * kl + 0.25 * hard, rel=1e-4)
 
 
 @pytest.mark.parametrize("student", [{"channels": 6}, {"stride": 1}, {"stride": 4}])
@@ -158,16 +158,16 @@ def test_kd3_feature_loss_against_numpy(student: dict[str, int]) -> None:
     assert target.shape == projected.shape
     distance = np.linalg.norm(numpy(own.logits) - numpy(wanted.logits), axis=1)
     gap = ((projected - target) ** 2).mean((1, 2, 3)) / (1 + np.exp(-distance))
-    assert found["feature"].item() == pytest.approx((weights.numpy() * gap).mean(), rel=1e-4)
-    expected = found["feature"] + 0.001 * found["contrast"]
-    assert found["total"].item() == pytest.approx(expected.item())
+    assert found.terms["feature"].item() == pytest.approx((weights.numpy() * gap).mean(), rel=1e-4)
+    expected = found.terms["feature"] + 0.001 * found.terms["contrast"]
+    assert found.total.item() == pytest.approx(expected.item())
 
 
 def test_kd3_contrasts_the_students_own_pooled_features() -> None:
     method = make("kd3", channels=6).eval()
     assert isinstance(method, KD3) and method.embed is not None
     images = noise(4, 3, 8, 8)
-    found = method.loss(batch(images, seed=3))["contrast"]
+    found = method.loss(batch(images, seed=3)).terms["contrast"]
     vectors = [
         method.embed(shared_net(method.student).body_map(view).mean((2, 3)))
         for view in (images, mix_distribution(images, generator(3)))
@@ -178,8 +178,8 @@ def test_kd3_contrasts_the_students_own_pooled_features() -> None:
 
 def test_kd3_without_contrast_is_the_feature_loss() -> None:
     found = make("kd3", {"contrast": 0}).loss(batch(noise(2, 3, 8, 8)))
-    assert found["contrast"].item() == 0
-    assert torch.equal(found["total"], found["feature"])
+    assert found.terms["contrast"].item() == 0
+    assert torch.equal(found.total, found.terms["feature"])
 
 
 def test_kd3_logits_come_from_the_teachers_classifier() -> None:
@@ -194,7 +194,7 @@ def test_kd3_logits_come_from_the_teachers_classifier() -> None:
 def test_gradients_reach_the_student_and_not_the_teacher(name: str) -> None:
     method = make(name).train()
     frozen = {key: value.clone() for key, value in method.teacher.state_dict().items()}
-    method.loss(batch(noise(4, 3, 8, 8)))["total"].backward()
+    method.loss(batch(noise(4, 3, 8, 8))).total.backward()
     trained = [parameter for parameter in method.parameters() if parameter.requires_grad]
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in trained if p.ndim > 1)
     assert all(p.grad is None and not p.requires_grad for p in method.teacher.parameters())
@@ -220,15 +220,15 @@ def test_a_weight_of_zero_silences_an_image(name: str) -> None:
     """In eval mode, for BatchNorm's statistics are of all images that are shown."""
     method = make(name).eval()
     images, weights = noise(4, 3, 8, 8).requires_grad_(), torch.tensor([1.0, 0.0, 1.0, 2.0])
-    first = method.loss(batch(images, weights))["total"]
+    first = method.loss(batch(images, weights)).total
     (gradient,) = torch.autograd.grad(first, images)
     assert [bool(one.any()) for one in gradient] == [True, False, True, True]
     other = images.detach().clone()
     other[1] = other[1].flip(0) * 5
     if name == "kd3":  # whose draws may mix that image's moments into another's view
         method.options = method.options.model_copy(update={"contrast": 0.0})
-        first = method.loss(batch(images, weights))["total"]
-    assert method.loss(batch(other, weights))["total"].item() == pytest.approx(first.item())
+        first = method.loss(batch(images, weights)).total
+    assert method.loss(batch(other, weights)).total.item() == pytest.approx(first.item())
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -236,8 +236,8 @@ def test_twice_the_weight_is_twice_the_loss(name: str) -> None:
     once, twice = (make(name).eval() for _ in range(2))
     twice.load_state_dict(once.state_dict())
     images, weights = noise(4, 3, 8, 8), torch.tensor([1.0, 0.5, 0.25, 2.0])
-    found = twice.loss(batch(images, 2 * weights))["total"].item()
-    assert found == pytest.approx(2 * once.loss(batch(images, weights))["total"].item(), rel=1e-5)
+    found = twice.loss(batch(images, 2 * weights)).total.item()
+    assert found == pytest.approx(2 * once.loss(batch(images, weights)).total.item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -254,7 +254,7 @@ def test_a_few_steps_lower_the_loss_and_the_student_survives_a_round_trip(
     optimiser = torch.optim.SGD(trained, lr=0.05, momentum=0.9)
     images, losses = noise(8, 3, 32, 32), []
     for step in range(6):
-        total = method.loss(batch(images, seed=step))["total"]
+        total = method.loss(batch(images, seed=step)).total
         optimiser.zero_grad()
         total.backward()
         optimiser.step()
@@ -319,7 +319,7 @@ def test_methods_of_maps_say_which_network_has_none(name: str) -> None:
 def test_methods_of_vectors_take_any_network(name: str) -> None:
     method = find_method(name)(network(Mlp(3)), tiny(0), {})
     method.prepare(2)
-    assert method.loss(batch(noise(2, 3, 8, 8)))["total"] > 0
+    assert method.loss(batch(noise(2, 3, 8, 8))).total > 0
 
 
 @pytest.mark.parametrize("name", ["kd3", "simkd"])

@@ -21,9 +21,9 @@ from torch import Tensor
 from distill.metrics import read_metrics
 from distill.networks import Network, load_network
 from distill.options import TrainOptions
+from distill.reselection import Reselect, RoundStart
 from distill.run import MakeReselect, RunOptions, RunResult, distill, make_method, run_name
 from distill.selection import Selection, read_selection
-from distill.trainer import Reselect, RoundStart
 from index.catalog import Catalog
 from index.errors import MethodError, NetworkError, UsageError, WorkspaceError
 from index.files import file_sha256, locked

@@ -92,7 +92,7 @@ def test_one_step_trains_every_weight(method: str, teacher: str, student: str) -
     before = {name: p.detach().clone() for name, p in trained.items()}
     generator = torch.Generator().manual_seed(0)
     losses = made.loss(Batch(noise(4, 3, 28, 28), torch.ones(4), generator=generator))
-    losses["total"].backward()
+    losses.total.backward()
     torch.optim.SGD(trained.values(), lr=0.1).step()
     for name, p in trained.items():
         assert p.grad is not None and bool(p.isfinite().all()), name

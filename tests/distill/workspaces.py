@@ -39,7 +39,7 @@ def add_manifest(catalog: Catalog, name: str, content_hash: str, selected: int =
             row,
         )
         connection.execute(
-            'INSERT INTO decisions (manifest, image_id, selected, "rank", pseudo_label, weight, '
+            'INSERT INTO ledger (manifest, image_id, selected, "rank", pseudo_label, weight, '
             "score, threshold, components, reason) SELECT $1, id, place <= $2, CASE WHEN "
             "place <= $2 THEN place END, 0, CASE place WHEN 1 THEN 0.5 ELSE 1 END, 0, NULL, "
             "MAP {}, 'by hand' "

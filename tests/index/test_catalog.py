@@ -173,12 +173,14 @@ def test_a_catalog_without_references_keeps_its_estimates(tmp_path: Path) -> Non
     with catalog.read() as connection:
         stored = connection.execute("SELECT * FROM shifts ORDER BY estimator").fetchall()
         shown = connection.execute("SELECT estimator, pool_mean FROM manifest_shift").fetchall()
+        decided = connection.execute("SELECT manifest, image_id, why FROM decisions").fetchall()
         bare = connection.execute(
             "SELECT table_name, column_name FROM duckdb_columns() WHERE comment IS NULL "
             "AND NOT internal"
         ).fetchall()
     assert stored == [(7, "net", "bn_shift", 0.5, None), (7, "net", "knn", 2.0, "other")]
     assert shown == [("bn_shift", 0.5)]
+    assert decided == [("m", 7, "selected")]
     assert bare == []
 
 

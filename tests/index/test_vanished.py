@@ -116,7 +116,7 @@ def test_manifests_keep_what_they_decided(tmp_path: Path) -> None:
     ids = [key for (key,) in rows(ws, "SELECT id FROM images")]
     with Catalog(ws).write() as connection:
         connection.execute(
-            "INSERT INTO decisions (manifest, image_id, selected, pseudo_label, weight, score, "
+            "INSERT INTO ledger (manifest, image_id, selected, pseudo_label, weight, score, "
             "components, reason) SELECT 'm', id, true, 0, 1, 1, MAP {}, 'selected' FROM images"
         )
         scored = {"image_id": ids, "model": "t", "pseudo_label": 0, "confidence": 1.0}

@@ -22,9 +22,9 @@ from curate.selection import select
 from curate.verifying import verify_manifest
 from distill.networks import load_embedder, load_network, register
 from distill.options import TrainOptions
+from distill.reselection import RoundStart
 from distill.run import RunOptions
 from distill.selection import read_selection
-from distill.trainer import RoundStart
 from index.build import build_index
 from index.catalog import Catalog
 from index.errors import UsageError, WorkspaceError
@@ -244,9 +244,7 @@ def test_weights_are_hashed_verified_and_trained_with(referred: Pool) -> None:
     assert weighed.weights.dtype == np.float32
     assert verify_manifest(referred.catalog, "weighed").is_whole
     with Catalog(referred.catalog.workspace).write() as connection:
-        connection.execute(
-            "UPDATE decisions SET weight = 2 WHERE manifest = 'weighed' AND rank = 3"
-        )
+        connection.execute("UPDATE ledger SET weight = 2 WHERE manifest = 'weighed' AND rank = 3")
     changed = verify_manifest(referred.catalog, "weighed")
     assert changed.differences == {"weight": 1} and not changed.is_whole
 
