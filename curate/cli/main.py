@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from curate.cli import build, duplicates, inspect, manifests, search, select, train
+from curate.cli import build, duplicates, evaluate, inspect, manifests, search, select, train
 from curate.cli.output import note
 from index import __version__
 from index.errors import KdcurateError
@@ -30,6 +30,7 @@ build.register(app)
 duplicates.register(app)
 select.register(app)
 train.register(app)
+evaluate.register(app)
 search.register(app)
 inspect.register(app)
 manifests.register(app)
