@@ -11,6 +11,7 @@ import io
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,6 +126,6 @@ def parse_corruptions(given: Sequence[str], seed: int = 0) -> list[Corruption]:
     return list(found.values())
 
 
-def _levels(values: NDArray[np.float64]) -> Pixels:
+def _levels(values: NDArray[np.floating[Any]]) -> Pixels:
     rounded: Pixels = np.clip(np.rint(values), 0, 255).astype(np.uint8)
     return rounded

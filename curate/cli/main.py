@@ -9,7 +9,18 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from curate.cli import build, duplicates, evaluate, inspect, manifests, search, select, train
+from curate.cli import (
+    build,
+    compare,
+    duplicates,
+    evaluate,
+    export,
+    inspect,
+    manifests,
+    search,
+    select,
+    train,
+)
 from curate.cli.output import note
 from index import __version__
 from index.errors import KdcurateError
@@ -31,6 +42,8 @@ duplicates.register(app)
 select.register(app)
 train.register(app)
 evaluate.register(app)
+compare.register(app)
+export.register(app)
 search.register(app)
 inspect.register(app)
 manifests.register(app)

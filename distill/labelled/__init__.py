@@ -11,7 +11,14 @@ from distill.labelled.base import Kind, Labelled, LabelledImages
 from index.decoding import View
 from index.errors import DataError
 
-__all__ = ["LabelledImages", "batch_of", "check_labelled", "load_labelled", "read_labelled"]
+__all__ = [
+    "LabelledImages",
+    "batch_of",
+    "check_labelled",
+    "is_data_set",
+    "load_labelled",
+    "read_labelled",
+]
 
 # The first that matches reads: folders and Parquet files are what is left.
 _KINDS = (
@@ -68,6 +75,11 @@ def load_labelled(source: str, view: View, classes: Sequence[str] | None = None)
         np.concatenate([batch.pixels for batch in batches]),
         np.concatenate([batch.labels for batch in batches]),
     )
+
+
+def is_data_set(source: str) -> bool:
+    """Tell whether a source is one of torchvision's data sets, which only this package reads."""
+    return vision.matches(source)
 
 
 def batch_of(*views: View) -> int:
