@@ -59,8 +59,8 @@ def evaluate(
     corruptions = parse_corruptions(corrupt or [], seed)
     check_labelled(data)
     place = pick_device(device)
-    judge = load_network(teacher).to(place) if teacher else None
-    loaded = load_network(network).to(place)
+    judge = _on(load_network(teacher), place) if teacher else None
+    loaded = _on(load_network(network), place)
     report = evaluate_on(loaded, data, place, teacher=judge, corruptions=corruptions)
     figures = report.clean.figures() | _costs(loaded)
     if confusion is not None:
@@ -73,6 +73,12 @@ def evaluate(
     _print_shifted(report)
     if confusion is not None:
         note(f"wrote {confusion}")
+
+
+def _on(network: Network, device: str) -> Network:
+    import torch
+
+    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def _costs(network: Network) -> dict[str, Any]:
