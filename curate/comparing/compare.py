@@ -19,6 +19,7 @@ from distill.labelled import check_labelled
 from distill.networks import Network, load_network
 from distill.run import RunOptions, distill, make_method, run_name
 from index.catalog import Catalog
+from index.duplicates import first_embedder
 from index.progress import Progress, Silent
 
 
@@ -90,7 +91,7 @@ def plan(catalog: Catalog, grid: Grid) -> list[dict[str, Any]]:
 
 def _checked(catalog: Catalog, grid: Grid) -> list[Row]:
     """Refuse what would fail after hours: return the rows."""
-    grid.check()
+    grid.check(index=first_embedder(catalog) is not None)
     check_labelled(grid.evaluate_on)
     rows = grid.rows(selections_of(catalog, grid))
     for row in {(row.method, row.rounds): row for row in rows}.values():

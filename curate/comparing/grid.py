@@ -88,8 +88,8 @@ class Grid:
     workers: int | None = None
     cache_budget_gib: float = 4.0
 
-    def check(self) -> None:
-        """Check what depends on neither workspace nor networks.
+    def check(self, *, index: bool = True) -> None:
+        """Check what depends on neither workspace nor networks; `index`: whether there is one.
 
         Raises:
             UsageError: nothing to compare, something twice, or an option that makes no sense.
@@ -110,7 +110,12 @@ class Grid:
         for strategy in self.strategies:
             options = self.selecting(strategy, 0)
             options.check()
-            options.check_reference(given=bool(self.reference))
+            if options.make_strategy().needs_student:
+                raise UsageError(
+                    f"{strategy} listens to a student that is trained already: select with it, and "
+                    "name the manifest in --manifests"
+                )
+            options.check_given(student=False, reference=bool(self.reference), index=index)
 
     def selecting(self, strategy: str, seed: int) -> SelectOptions:
         """Return what a strategy selects with; the seed is that of a row only where it matters."""

@@ -58,18 +58,19 @@ def make_manifests(
     missing = [name for name, manifest in found.items() if manifest is None]
     if not missing:
         return
+    selecting = {name: grid.selecting(needed[name][0].name, needed[name][1]) for name in missing}
     pool = scored_pool(
         catalog,
         grid.teacher,
+        needs=set().union(*(options.signals for options in selecting.values())),
         reference=grid.reference,
         device=device,
         workers=grid.workers,
         progress=progress,
     )
-    for name in missing:
-        selection, seed = needed[name]
+    for name, options in selecting.items():
         progress.say(f"selecting {name}")
-        select(pool, name, grid.selecting(selection.name, seed), progress=progress)
+        select(pool, name, options, progress=progress)
 
 
 def _needed(grid: Grid, rows: Sequence[Row]) -> dict[str, tuple[Selection, int]]:

@@ -100,6 +100,7 @@ def test_a_manifest_is_named_after_what_makes_it(teacher: str, student: str) -> 
         ({"strategies": ("kd33",)}, "kd33"),
         ({"strategies": ()}, "nothing to train on: give --strategies or --manifests"),
         ({"strategies": ("knn",)}, "--reference"),
+        ({"strategies": ("agreement",)}, "agreement listens to a student .*--manifests"),
         ({"method_options": {"dkd": {"beta": "8"}}}, "--option is for dkd, and --methods has none"),
         ({"train": TrainOptions(max_steps=0)}, "--max-steps is 0"),
         ({"select": SelectOptions("random", budget=0)}, "--budget is 0"),
