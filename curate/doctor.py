@@ -16,6 +16,7 @@ from index.verify import findings
 PACKAGES = (
     *("torch", "torchvision", "faiss-cpu", "open_clip_torch", "timm", "pillow", "typer", "duckdb"),
     *("lightning-fabric", "numpy", "safetensors", "scikit-learn", "matplotlib"),
+    *("onnx", "onnxruntime"),
 )
 
 
