@@ -17,6 +17,7 @@ from curate.cli import (
     export,
     inspect,
     manifests,
+    report,
     search,
     select,
     train,
@@ -47,6 +48,7 @@ export.register(app)
 search.register(app)
 inspect.register(app)
 manifests.register(app)
+report.register(app)
 
 
 def _print_version(asked: bool) -> None:
