@@ -17,6 +17,7 @@ PACKAGES = (
     *("torch", "torchvision", "faiss-cpu", "open_clip_torch", "timm", "pillow", "typer", "duckdb"),
     *("lightning-fabric", "numpy", "safetensors", "scikit-learn", "matplotlib"),
     "tensorboard",
+    *("onnx", "onnxruntime"),
 )
 
 

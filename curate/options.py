@@ -12,7 +12,7 @@ from curate.fitted import fitted_names
 from curate.manifest import Manifest
 from curate.quotas import BALANCES
 from curate.signals import check_reference
-from curate.strategies import Rank, Settings, Strategy, make_strategy
+from curate.strategies import Rank, Settings, Strategy, is_seeded, make_strategy
 from index.duplicates import check_bits, check_cosine
 from index.errors import UsageError
 
@@ -135,6 +135,11 @@ class SelectOptions:
         if self.rank is not None:
             return Rank(self.rank, settings)
         return make_strategy(self.strategy, settings)
+
+    @property
+    def seeded(self) -> bool:
+        """Tell whether another seed may choose other images."""
+        return is_seeded(self.make_strategy()) or self.diversity == "clusters"
 
     @property
     def reads_vectors(self) -> bool:

@@ -1,20 +1,17 @@
-"""Decoded images: what a student trains on, and labelled data to evaluate it."""
+"""Decoded images, in memory or mapped: what a student trains on."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from distill.processes import Processes
-from index import sources
 from index.catalog import Catalog
-from index.decoding import DecodeError, Pixels, View, decode
+from index.decoding import Pixels, View
 from index.errors import DataError, UsageError, WorkspaceError
 from index.parts import Ids, places
 from index.pixelcache import FOLDER, cache_folder, open_cached, write_cached
@@ -22,7 +19,6 @@ from index.progress import Advance, Progress, Silent
 from index.reading import read_images
 
 _GIB = 1 << 30
-_LABEL_COLUMNS = ("label", "labels", "class", "target")
 
 
 @dataclass(frozen=True)
@@ -40,14 +36,6 @@ class PoolImages:
     def places(self, ids: Ids) -> NDArray[np.int64]:
         """Return the row of each id."""
         return places(self.ids, ids)
-
-
-@dataclass(frozen=True)
-class LabelledImages:
-    """Images with their true class: pixels (N, S, S, 3) uint8, labels (N,) int64."""
-
-    pixels: Pixels
-    labels: NDArray[np.int64]
 
 
 def load_pool(
@@ -131,65 +119,3 @@ def _read(
         raise DataError(
             f"{wanted - read} of {wanted} images are no longer in the sources: select again"
         )
-
-
-def load_labelled(source: str, view: View, classes: Sequence[str] | None = None) -> LabelledImages:
-    """Decode labelled data: Parquet with image and label columns, or one folder a class.
-
-    A folder is named after a class of `classes` or after a class's number, so that a data set that
-    lacks a class does not shift the others. Without `classes`, names count in their order.
-
-    Raises:
-        DataError: no labels, or an image that cannot be decoded; evaluation skips nothing.
-    """
-    root = Path(source).expanduser().absolute()
-    numbers = _class_folders(root, classes)
-    pixels: list[Pixels] = []
-    labels: list[int] = []
-    for partition in sources.partitions([source]):
-        for item in sources.read(partition):
-            try:
-                pixels.append(decode(item.data, view).pixels)
-            except DecodeError as error:
-                raise DataError(
-                    f"{item.uri}: {item.error or error}; remove it from {source}"
-                ) from None
-            labels.append(_label(item, root, numbers))
-    if not pixels:
-        raise DataError(f"{source} holds no images")
-    return LabelledImages(np.stack(pixels), np.array(labels, dtype=np.int64))
-
-
-def _class_folders(root: Path, classes: Sequence[str] | None) -> dict[str, int]:
-    """Number of each folder's class; empty for a file, or for a folder without folders."""
-    if not root.is_dir():
-        return {}
-    folders = [entry.name for entry in root.iterdir() if entry.is_dir()]
-    folders = sorted(name for name in folders if not name.startswith("."))
-    known = {name: number for number, name in enumerate(classes or [])}
-    if all(name.isdecimal() for name in folders) and not known.keys() >= set(folders):
-        return {name: int(name) for name in folders}
-    if not known:  # the order of torchvision's ImageFolder
-        return {name: number for number, name in enumerate(folders)}
-    for name in folders:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"its classes are {', '.join(known)}"
-            raise DataError(f"{root / name} is no class of the card: {hint}")
-    return {name: known[name] for name in folders}
-
-
-def _label(item: sources.Item, root: Path, numbers: dict[str, int]) -> int:
-    if numbers:
-        folder, *below = Path(item.uri).relative_to(root).parts
-        if not below:
-            raise DataError(f"{item.uri} lies in no class folder of {root}: move or remove it")
-        return numbers[folder]
-    for column in _LABEL_COLUMNS:
-        value: Any = item.metadata.get(column)
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value
-    raise DataError(
-        f"{item.uri} has no label: name an integer column {', '.join(_LABEL_COLUMNS)}, "
-        "or give a folder with one folder a class"
-    )

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from distill.checkpoint import checkpoint_path
 from distill.draws import step_seed
-from distill.evaluation import evaluate
+from distill.evaluation import evaluate_on
 from distill.failures import told_if_out_of_memory
-from distill.images import load_labelled, load_pool
+from distill.images import load_pool
+from distill.labelled import check_labelled
 from distill.methods import Method, find_method
 from distill.networks import Network, load_network, network_key, save_student
 from distill.networks.card import resolve
@@ -33,7 +34,6 @@ from index.catalog import Catalog, literal
 from index.errors import MethodError, UsageError
 from index.files import locked, remove_leftovers
 from index.progress import Progress, Silent
-from index.sources import check
 
 MakeReselect = Callable[[str, NDArray[np.int64]], Reselect]
 # Rounds choose among all that the manifest decided: a pool that no later build changes.
@@ -95,7 +95,7 @@ def distill(
     options = replace(options, train=replace(options.train, processes=processes.count))
     options.train.check()
     if options.evaluate_on:
-        check([options.evaluate_on])  # not after hours of training
+        check_labelled(options.evaluate_on)  # not after hours of training
     selection = processes.of_first(lambda: read_selection(catalog, options.manifest))
     name = options.name or run_name(options, teacher, selection.content_hash)
     if Path(name).name != name or name == "..":
@@ -266,8 +266,8 @@ def _finish(
     accuracy = None
     if options.evaluate_on:
         progress.say(f"evaluating on {options.evaluate_on}")
-        data = load_labelled(options.evaluate_on, network.card.input.view(), network.card.classes)
-        accuracy = evaluate(network, data, trainer.device).accuracy
+        report = evaluate_on(network, options.evaluate_on, trainer.device)
+        accuracy = report.clean.accuracy
     done = RunResult(
         folder.name, str(card), accuracy, result.steps, result.seconds, options.evaluate_on
     )

@@ -122,6 +122,11 @@ def decode(
         raise DecodeError(_damaged(what, error)) from None
 
 
+def square(image: Image.Image, view: View) -> Pixels:
+    """Return the view (size, size, 3) of an image that is decoded already, of any mode."""
+    return _square(_to_rgb(image), view, None)
+
+
 def _unopened(data: bytes) -> str:
     """Why no plugin opens these bytes: the one whose format they begin as says more alone."""
     format = opened_format(data)

@@ -10,7 +10,19 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from curate.cli import build, duplicates, inspect, manifests, report, search, select, train
+from curate.cli import (
+    build,
+    compare,
+    duplicates,
+    evaluate,
+    export,
+    inspect,
+    manifests,
+    report,
+    search,
+    select,
+    train,
+)
 from curate.cli.output import note
 from index import __version__
 from index.errors import KdcurateError
@@ -32,6 +44,9 @@ build.register(app)
 duplicates.register(app)
 select.register(app)
 train.register(app)
+evaluate.register(app)
+compare.register(app)
+export.register(app)
 search.register(app)
 inspect.register(app)
 manifests.register(app)

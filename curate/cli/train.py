@@ -1,4 +1,4 @@
-"""kdcurate distill and kdcurate evaluate."""
+"""kdcurate distill."""
 
 from __future__ import annotations
 
@@ -31,9 +31,8 @@ REFRESH_HELP = (
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands to the application."""
+    """Add the command to the application."""
     app.command("distill")(distill)
-    app.command("evaluate")(evaluate)
 
 
 def distill(
@@ -61,7 +60,7 @@ def distill(
     without: Annotated[list[str] | None, typer.Option(help=WITHOUT_HELP, metavar="PART")] = None,
     evaluate_on: Annotated[
         str | None,
-        typer.Option("--eval", help="Labelled Parquet or folder, for the last step's accuracy."),
+        typer.Option("--eval", help="Labelled data, as `evaluate --data`, for the last accuracy."),
     ] = None,
     run: Annotated[
         str | None, typer.Option(help="Name of the run; default: from its options.")
@@ -178,32 +177,6 @@ def distill(
     if not json:
         command = shlex.join(["kdcurate", "evaluate", str(result.student)])
         note(f"next: {command} --data LABELLED")
-
-
-def evaluate(
-    network: Annotated[str, typer.Argument(help="Card (.toml) or spec; a student.toml too.")],
-    data: Annotated[
-        str, typer.Option(help="Parquet with image and label, or a folder with one per class.")
-    ],
-    device: Device = "auto",
-    json: Json = False,
-) -> None:
-    """Measure the accuracy of a network on labelled images.
-
-    Example: kdcurate evaluate WS/runs/RUN/student.toml --data test.parquet
-    """
-    import torch
-
-    from distill.evaluation import evaluate as measure
-    from distill.images import load_labelled
-    from distill.networks import load_network
-
-    place = pick_device(device)
-    loaded = load_network(network).to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    found = measure(
-        loaded, load_labelled(data, loaded.card.input.view(), loaded.card.classes), place
-    )
-    (print_json if json else print_pairs)(asdict(found))
 
 
 def parse_options(pairs: list[str], without: list[str]) -> dict[str, Any]:

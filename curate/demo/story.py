@@ -23,7 +23,7 @@ from curate.options import SelectOptions
 from curate.rounds import prepare_rounds
 from curate.selection import select
 from distill.evaluation import evaluate
-from distill.images import load_labelled
+from distill.labelled import load_labelled
 from distill.networks import load_embedder, load_network, register
 from distill.options import TrainOptions
 from distill.run import RunOptions, distill

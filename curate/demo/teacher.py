@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from distill.images import load_labelled
+from distill.labelled import load_labelled
 from distill.networks import InputSpec, Network, load_network, normalise, save_student
 from distill.schedule import onecycle
 from index.progress import Progress

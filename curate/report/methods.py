@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from curate.report.features import card_of
 from curate.report.scope import RunFacts
-from distill.evaluation import evaluate
-from distill.images import load_labelled
+from distill.evaluation import evaluate_on
 from distill.networks import Network, load_network
 from distill.networks.cost import cost
 from index.catalog import Catalog
@@ -111,8 +110,8 @@ class _Teachers:
             return f"its teacher {network}"
         self._progress.say(f"evaluating {teacher} on {data}")
         try:
-            labelled = load_labelled(data, network.card.input.view(), network.card.classes)
-            return evaluate(network.to(self._device), labelled, self._device).accuracy
+            found = evaluate_on(network.to(self._device), data, self._device)
+            return found.clean.accuracy
         except KdcurateError as error:
             return f"its teacher cannot be evaluated: {error}"
 

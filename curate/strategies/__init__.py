@@ -6,6 +6,7 @@ from curate.strategies.base import (
     Settings,
     Strategy,
     check_scored,
+    is_seeded,
     logits_needed,
 )
 from curate.strategies.rank import Rank
@@ -18,6 +19,7 @@ __all__ = [
     "Settings",
     "Strategy",
     "check_scored",
+    "is_seeded",
     "logits_needed",
     "make_strategy",
     "strategy_names",

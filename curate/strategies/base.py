@@ -66,7 +66,8 @@ class Strategy(Protocol):
 
     `needs` names the signals that a batch must hold: a teacher without one of them is refused.
     `logits` is the least of `curate.compact.MODES` from which its score is exact; what has no such
-    attribute is taken to need `full` ones.
+    attribute is taken to need `full` ones. `seeded` is true where another seed ranks otherwise;
+    what has no such attribute is taken not to be.
     """
 
     name: str
@@ -94,6 +95,7 @@ class Unthresholded:
     needs_student = False
     default_balance = "none"
     logits = "full"
+    seeded = False
 
     def __init__(self, settings: Settings) -> None:
         """Need no setting."""
@@ -106,6 +108,11 @@ class Unthresholded:
 def logits_needed(strategy: Strategy) -> str:
     """Return the least of `curate.compact.MODES` from which a strategy's score is exact."""
     return str(getattr(strategy, "logits", "full"))
+
+
+def is_seeded(strategy: Strategy) -> bool:
+    """Tell whether another seed ranks otherwise."""
+    return bool(getattr(strategy, "seeded", False))
 
 
 def check_scored(strategy: str, ids: NDArray[np.int64], scored: Scored, classes: int) -> None:

@@ -20,6 +20,7 @@ class Dsir(Unthresholded):
     """
 
     name = "dsir"
+    seeded = True
     logits = "top32"
     needs: tuple[str, ...] = ("dsir",)
 

@@ -15,6 +15,7 @@ class Random(Unthresholded):
     """
 
     name = "random"
+    seeded = True
     logits = "none"
 
     def __init__(self, settings: Settings) -> None:

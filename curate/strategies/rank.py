@@ -13,6 +13,7 @@ from curate.strategies.base import (
     Scored,
     Settings,
     Unthresholded,
+    is_seeded,
     logits_needed,
 )
 from curate.strategies.registry import find_strategy, refuse_alpha, strategy_names
@@ -52,6 +53,7 @@ class Rank(Unthresholded):
         self.needs = tuple(sorted(needed.union(self._signals)))
         least = map(logits_needed, self._strategies.values())
         self.logits = max(least, key=MODES.index, default="none")
+        self.seeded = any(map(is_seeded, self._strategies.values()))
         self.needs_student = any(one.needs_student for one in self._strategies.values())
 
     def score(self, batch: Batch) -> Scored:

@@ -6,6 +6,8 @@ import re
 
 import pytest
 
+from curate.comparing.grid import Row, Selection
+from curate.comparing.table import record
 from curate.networks import scored_pool
 from curate.options import SelectOptions
 from curate.query import run_query, sandbox
@@ -55,7 +57,9 @@ def asked(teacher: str, student: str, tmp_path_factory: pytest.TempPathFactory) 
         workers=0,
     )
     rounds = prepare_rounds(catalog, options, network, Silent())
-    distill(catalog, options, teacher=network, make_reselect=rounds)
+    done = distill(catalog, options, teacher=network, make_reselect=rounds)
+    row = Row("kd", Selection("first", True, True), 2)
+    record(catalog, "compare-12345678", row, 0, done.run, "first", load_network(done.student))
     return catalog
 
 

@@ -164,7 +164,7 @@ def test_the_result_lies_beside_the_student(finished: Finished) -> None:
 
 def test_the_accuracy_is_that_of_the_written_student(finished: Finished) -> None:
     from distill.evaluation import evaluate
-    from distill.images import load_labelled
+    from distill.labelled import load_labelled
 
     _, result, _ = finished
     student = load_network(result.student)

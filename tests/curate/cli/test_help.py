@@ -31,6 +31,8 @@ def test_the_commands_are_those_that_are_promised() -> None:
         "select",
         "distill",
         "evaluate",
+        "compare",
+        "export",
         "sql",
         "schema",
         "models",

@@ -1,0 +1,111 @@
+"""Grids without a workspace: their rows, what is refused, and what keeps its name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from curate.comparing.grid import OWN_IMAGES, Grid, Row, Selection
+from curate.comparing.manifests import manifest_name
+from curate.options import SelectOptions
+from distill.options import TrainOptions
+from index.errors import UsageError
+
+
+def grid(teacher: str = "teacher.toml", **given: Any) -> Grid:
+    return Grid(
+        **{
+            "teacher": teacher,
+            "student": "cifar:resnet8",
+            "methods": ("kd", "kd3"),
+            "strategies": ("random", "kd3"),
+            "select": SelectOptions("random", budget=10),
+            "train": TrainOptions(max_steps=5),
+            "evaluate_on": "test.parquet",
+            **given,
+        }
+    )
+
+
+RANDOM, KD3 = Selection("random", False, False), Selection("kd3", False, True)
+
+
+def test_every_method_meets_every_selection_and_rounds_are_rows_of_their_own() -> None:
+    found = grid(rounds=4).rows([RANDOM, KD3])
+    each = [(RANDOM, 0), (KD3, 0), (KD3, 4)]
+    assert found == [Row(method, one, rounds) for method in ("kd", "kd3") for one, rounds in each]
+    assert [row.label for row in found[:3]] == ["kd on random", "kd on kd3", "kd on kd3, 4 rounds"]
+    assert len(grid().rows([RANDOM, KD3])) == 4
+
+
+def test_a_method_that_makes_its_own_images_is_one_row() -> None:
+    asked = grid(methods=("dafl", "kd"), own_images=frozenset({"dafl"}), rounds=4)
+    asked.check()
+    found = asked.rows([RANDOM, KD3])
+    assert [(row.method, row.chosen_by, row.rounds) for row in found] == [
+        ("dafl", OWN_IMAGES, 0),
+        ("kd", "random", 0),
+        ("kd", "kd3", 0),
+        ("kd", "kd3", 4),
+    ]
+    grid(methods=("dafl",), own_images=frozenset({"dafl"}), strategies=()).check()
+
+
+def test_another_seed_selects_anew_only_where_it_matters() -> None:
+    asked = grid()
+    assert [asked.selecting("random", seed).seed for seed in (0, 1)] == [0, 1]
+    assert [asked.selecting("kd3", seed).seed for seed in (0, 1)] == [0, 0]
+    clustered = grid(select=SelectOptions("random", budget=10, diversity="clusters"))
+    assert clustered.selecting("kd3", 1).seed == 1
+    assert SelectOptions("rank", rank="msp + 0.1*random").seeded
+    assert not SelectOptions("rank", rank="msp - entropy").seeded
+
+
+def test_more_rows_and_seeds_are_the_same_comparison_and_other_terms_another(teacher: str) -> None:
+    first = grid(teacher)
+    for more in ({"seeds": 5}, {"methods": ("kd",)}, {"strategies": ("msp",)}, {"rounds": 2}):
+        assert replace(first, **more).comparison() == first.comparison()
+    for other in (
+        {"train": TrainOptions(max_steps=6)},
+        {"select": SelectOptions("random", budget=11)},
+        {"student": "cifar:resnet14"},
+        {"evaluate_on": "other.parquet"},
+        {"method_options": {"kd": {"temperature": "2"}}},
+    ):
+        assert replace(first, **other).comparison() != first.comparison()
+    assert replace(first, name="mine").comparison() == "mine"
+
+
+def test_a_manifest_is_named_after_what_makes_it(teacher: str, student: str) -> None:
+    first = manifest_name(grid(teacher), KD3, 0)
+    assert first.startswith("kd3-")
+    assert manifest_name(grid(teacher, methods=("kd",), seeds=9), KD3, 1) == first
+    assert manifest_name(grid(student), KD3, 0) != first
+    assert manifest_name(grid(teacher, reference=("r",)), KD3, 0) != first
+    assert manifest_name(grid(teacher), RANDOM, 0) != manifest_name(grid(teacher), RANDOM, 1)
+    assert manifest_name(grid(teacher), Selection("by hand", True, False), 3) == "by hand"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"seeds": 0}, "--seeds is 0"),
+        ({"rounds": -1}, "--rounds is -1"),
+        ({"methods": ()}, "--methods is empty"),
+        ({"methods": ("kd", "kd")}, "--methods names 'kd' twice"),
+        ({"methods": ("kd4",)}, "no distillation method 'kd4'"),
+        ({"strategies": ("random", "random")}, "--strategies names 'random' twice"),
+        ({"strategies": ("kd33",)}, "kd33"),
+        ({"strategies": ()}, "nothing to train on: give --strategies or --manifests"),
+        ({"strategies": ("knn",)}, "--reference"),
+        ({"strategies": ("agreement",)}, "agreement listens to a student .*--manifests"),
+        ({"method_options": {"dkd": {"beta": "8"}}}, "--option is for dkd, and --methods has none"),
+        ({"train": TrainOptions(max_steps=0)}, "--max-steps is 0"),
+        ({"select": SelectOptions("random", budget=0)}, "--budget is 0"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        grid(**given).check()
