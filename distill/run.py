@@ -1,11 +1,11 @@
-"""A run: a student trained on a manifest, its files under runs/NAME and its row in the catalog."""
+"""A run: a student that is trained, its files under runs/NAME and its row in the catalog."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +13,33 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from distill.checkpoint import check_options
+from distill.datafree import run as datafree
+from distill.datafree.keeping import write_images
+from distill.datafree.trainer import DataFreeTrainer
 from distill.evaluation import evaluate
 from distill.images import load_labelled, load_pool
 from distill.methods import Method, find_method
-from distill.metrics import read_metrics
-from distill.networks import Network, load_network, network_key, register, save_student
+from distill.networks import Network, load_network, network_key, save_student
 from distill.networks.card import resolve
 from distill.options import TrainOptions
+from distill.recording import RunResult, Trained, read_result, record, write_result
 from distill.selection import Selection, read_selection
-from distill.trainer import Reselect, Trainer, TrainResult, step_seed
-from index import __version__
-from index.catalog import Catalog, insert, literal
+from distill.trainer import Reselect, Trainer, step_seed
+from index.catalog import Catalog, literal
 from index.errors import UsageError
-from index.files import atomic_path, locked, remove_leftovers
+from index.files import locked, remove_leftovers
 from index.progress import Progress, Silent
 from index.sources import check
+
+__all__ = [
+    "MakeReselect",
+    "RunOptions",
+    "RunResult",
+    "distill",
+    "make_method",
+    "refuse_rounds",
+    "run_name",
+]
 
 MakeReselect = Callable[[str, NDArray[np.int64]], Reselect]
 # Rounds choose among all that the manifest decided: a pool that no later build changes.
@@ -38,9 +49,13 @@ CHOSEN = DECIDED + " AND selected"
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What is trained on what; `method_options` go to the method."""
+    """What is trained on what; `method_options` go to the method.
 
-    manifest: str
+    Without a manifest the method makes its own images, by the numbers of a `preset` ("paper" where
+    it is None), and stores `keep_images` of them.
+    """
+
+    manifest: str | None
     teacher: str
     student: str
     method: str
@@ -50,18 +65,8 @@ class RunOptions:
     evaluate_on: str | None = None
     cache_budget_gib: float = 4.0
     workers: int | None = None
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """A finished run: its name, the student's card, its accuracy on `evaluated_on`."""
-
-    run: str
-    student: str
-    accuracy: float | None
-    steps: int
-    seconds: float
-    evaluated_on: str | None = None
+    preset: str | None = None
+    keep_images: int = 0
 
 
 def run_name(options: RunOptions, teacher: Network, content_hash: str) -> str:
@@ -70,8 +75,8 @@ def run_name(options: RunOptions, teacher: Network, content_hash: str) -> str:
     digest = hashlib.sha256(identity.encode()).hexdigest()[:6]
     kind = options.student.partition("?")[0].rpartition(":")[2]
     student = Path(kind).stem.replace("/", "-")
-    manifest = options.manifest.replace("/", "-")
-    return f"{manifest}-{options.method}-{student}-s{options.train.seed}-{digest}"
+    manifest = f"{options.manifest}-".replace("/", "-") if options.manifest else ""
+    return f"{manifest}{options.method}-{student}-s{options.train.seed}-{digest}"
 
 
 def distill(
@@ -96,26 +101,33 @@ def distill(
     progress = progress or Silent()
     if options.evaluate_on:
         check([options.evaluate_on])  # not after hours of training
-    selection = read_selection(catalog, options.manifest)
-    name = options.name or run_name(options, teacher, selection.content_hash)
+    options = datafree.complete(options)
+    selection = read_selection(catalog, options.manifest) if options.manifest else None
+    content_hash = selection.content_hash if selection else ""
+    name = options.name or run_name(options, teacher, content_hash)
     if Path(name).name != name or name == "..":
         raise UsageError(f"--run {name!r} is a path: give a name, without slashes")
     folder = catalog.workspace / "runs" / name
-    identity = _identity(options, teacher, selection.content_hash)
+    identity = _identity(options, teacher, content_hash)
     method = make_method(options, teacher)
     with locked(folder / ".lock", f"another process trains {name}"):
         remove_leftovers(folder)
         remove_leftovers(folder / "checkpoint")
-        finished = _finished(folder, identity)
-        if finished and options.evaluate_on in (None, finished.evaluated_on):
+        finished = read_result(folder, identity)
+        evaluated = finished and options.evaluate_on in (None, finished.evaluated_on)
+        if finished and evaluated and options.keep_images in (0, finished.kept):
             progress.say(f"run {name} is finished: its result is read, nothing is trained")
             return finished
-        trainer = _trainer(
-            catalog, options, identity, method, selection, folder, make_reselect, progress
-        )
-        result = trainer.fit()
-        done = _finish(catalog, options, teacher, trainer, result, folder, progress)
-        _write_result(folder, done, identity)
+        if selection:
+            trainer = _trainer(
+                catalog, options, identity, method, selection, folder, make_reselect, progress
+            )
+            trained = _trained(trainer)
+        else:
+            own = datafree.make_trainer(options, method, folder, identity, progress)
+            trained = _trained_without(catalog.workspace, options, teacher, own, name)
+        done = _finish(catalog, options, teacher, trained, folder, progress)
+        write_result(folder, done, identity)
         return done
 
 
@@ -135,6 +147,8 @@ def make_method(options: RunOptions, teacher: Network) -> Method:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(step_seed(options.train.seed, -1))  # kd3 draws its projector
+        if options.manifest is None:
+            return datafree.make_student_method(options, teacher, student)
         return find_method(options.method)(teacher, student, options.method_options)
 
 
@@ -144,6 +158,8 @@ def refuse_rounds(options: RunOptions) -> None:
     Raises:
         UsageError: `options` ask for both, or the method does not take its options.
     """
+    if datafree.complete(options).manifest is None:
+        return
     method = find_method(options.method)
     parsed = method.parse_options(options.method_options)
     if options.train.rounds and method.selects_once(parsed):
@@ -184,6 +200,32 @@ def _trainer(
     )
 
 
+def _trained(trainer: Trainer) -> Trained:
+    result = trainer.fit()
+    source = {
+        "manifest": result.selection.manifest,
+        "manifest_hash": result.selection.content_hash,
+    }
+    network = trainer.deployed()
+    return Trained(network, trainer.device, result.steps, result.seconds, source)
+
+
+def _trained_without(
+    workspace: Path,
+    options: RunOptions,
+    teacher: Network,
+    trainer: DataFreeTrainer,
+    run: str,
+) -> Trained:
+    """Train on images that the method makes; they are kept before the result says so."""
+    steps, seconds = trainer.fit()
+    listing = None
+    if options.keep_images:
+        facts = {"method": options.method, "teacher": teacher.key}
+        listing = str(write_images(workspace, run, trainer.sample(options.keep_images), facts))
+    return Trained(trainer.deployed(), trainer.device, steps, seconds, {}, listing)
+
+
 def _identity(options: RunOptions, teacher: Network, content_hash: str) -> dict[str, Any]:
     """What makes a run that run: with the same, it resumes; with another, it is another run."""
     return {
@@ -205,82 +247,33 @@ def _finish(
     catalog: Catalog,
     options: RunOptions,
     teacher: Network,
-    trainer: Trainer,
-    result: TrainResult,
+    trained: Trained,
     folder: Path,
     progress: Progress,
 ) -> RunResult:
     provenance = {
-        "manifest": result.selection.manifest,
-        "manifest_hash": result.selection.content_hash,
+        **trained.source,
         "teacher": teacher.key,
         "method": options.method,
         "seed": str(options.train.seed),
         "run": folder.name,
     }
-    network = trainer.deployed()
+    network = trained.network
     card = save_student(network, folder, provenance=provenance)
     accuracy = None
     if options.evaluate_on:
         progress.say(f"evaluating on {options.evaluate_on}")
         data = load_labelled(options.evaluate_on, network.card.input.view(), network.card.classes)
-        accuracy = evaluate(network, data, trainer.device).accuracy
+        accuracy = evaluate(network, data, trained.device).accuracy
     done = RunResult(
-        folder.name, str(card), accuracy, result.steps, result.seconds, options.evaluate_on
+        folder.name,
+        str(card),
+        accuracy,
+        trained.steps,
+        trained.seconds,
+        options.evaluate_on,
+        trained.images,
+        options.keep_images,
     )
-    _record(catalog, options, teacher, load_network(card), done, folder)
+    record(catalog, options, teacher, load_network(card), done, folder)
     return done
-
-
-def _write_result(folder: Path, done: RunResult, identity: dict[str, Any]) -> None:
-    with atomic_path(folder / "result.json") as temporary:
-        temporary.write_text(json.dumps({**asdict(done), "options": identity}, indent=2) + "\n")
-
-
-def _finished(folder: Path, identity: dict[str, Any]) -> RunResult | None:
-    path = folder / "result.json"
-    if not path.is_file():
-        return None
-    stored = json.loads(path.read_text())
-    check_options(path, stored.pop("options"), identity)
-    return RunResult(**stored)
-
-
-def _record(
-    catalog: Catalog,
-    options: RunOptions,
-    teacher: Network,
-    student: Network,
-    done: RunResult,
-    folder: Path,
-) -> None:
-    card = student.card
-    register(catalog, student.key, card)
-    row = {
-        "name": done.run,
-        "manifest": options.manifest,
-        "method": options.method,
-        "teacher": teacher.key,
-        "student": student.key,
-        "options": json.dumps({**asdict(options.train), **options.method_options}),
-        "seed": options.train.seed,
-        "steps": done.steps,
-        "accuracy": done.accuracy,
-        "seconds": done.seconds,
-        "code_version": __version__,
-        "finished_at": np.datetime64("now", "us"),
-    }
-    curves = [
-        (measured["step"], name, value)
-        for measured in read_metrics(folder / "metrics.jsonl")
-        for name, value in measured.items()
-        if name != "step"
-    ]
-    steps, names, values = zip(*curves, strict=True)
-    metrics = {"run": done.run, "step": steps, "name": names, "value": values}
-    with catalog.write() as connection:
-        insert(
-            connection, "runs", {key: [value] for key, value in row.items()}, replace_on=["name"]
-        )
-        connection.execute("DELETE FROM metrics WHERE run = ?", [done.run])
-        insert(connection, "metrics", metrics)

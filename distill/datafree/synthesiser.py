@@ -68,7 +68,7 @@ class Synthesiser(nn.Module, ABC):
         self.compute = compute
         self.folder = folder
         self._hidden = [learner]
-        self._taps = _batch_norm_taps(learner.teacher) if recipe.bn else None
+        self._taps = batch_norm_taps(learner.teacher) if recipe.bn else None
         self.optimizers: list[torch.optim.Optimizer] = []
 
     @property
@@ -179,10 +179,16 @@ def frozen(learner: Method) -> Iterator[None]:
             part.training = training
 
 
-def _batch_norm_taps(teacher: Network) -> BatchNormTaps[Tensor]:
+def batch_norm_taps(teacher: Network) -> BatchNormTaps[Tensor]:
+    """Return taps that measure L_bn, a value a layer, of a batch.
+
+    Raises:
+        MethodError: the teacher has no BatchNorm statistics.
+    """
     try:
         return BatchNormTaps(teacher, bn_distance, batch_moments)
     except NetworkError as error:
         raise MethodError(
-            f"{error}, and this method makes images by its statistics: use dafl, which needs none"
+            f"{error}, and this method makes its images by those: use dafl, dfad or pre, which "
+            "need none"
         ) from error

@@ -129,15 +129,17 @@ class DataFreeTrainer:
         return network.eval()
 
     def sample(self, count: int) -> Pixels:
-        """Make images (count, S, S, 3) uint8, as those of steps after the last."""
+        """Make images (count, S, S, 3) uint8, as those of steps after the last.
+
+        Of a larger count the first are the same.
+        """
         spec, size = self._learner.student.card.input, self._options.batch_size
         slices = list[Tensor]()
         for start in range(0, count, size):
             # Steps so far apart that no two of them share their noise.
             moment = Moment((self.total_steps + start) * STEPS_AN_EPOCH, self._options.seed)
-            images = self._synthesiser.sample(min(size, count - start), moment)
-            slices.append(to_bytes(images, spec))
-        pixels: Pixels = torch.cat(slices).numpy()
+            slices.append(to_bytes(self._synthesiser.sample(size, moment), spec))
+        pixels: Pixels = torch.cat(slices)[:count].numpy()
         return pixels
 
     def _prepare(self, step: int) -> None:

@@ -126,7 +126,9 @@ def test_the_distance_of_batch_statistics() -> None:
     assert maps.grad is not None
     step = 1e-3 * maps.grad
     nearer = bn_distance(batch_moments(maps.detach() - step), layer)
-    assert float(found.detach() - nearer) == pytest.approx(float((step * maps.grad).sum()), rel=0.02)
+    assert float(found.detach() - nearer) == pytest.approx(
+        float((step * maps.grad).sum()), rel=0.02
+    )
 
 
 def test_what_the_vae_of_pre_learns_by() -> None:
