@@ -18,7 +18,7 @@ from distill.datafree.registry import (
 )
 from distill.datafree.synthesiser import batch_norm_taps
 from distill.datafree.trainer import DataFreeTrainer
-from distill.methods import Method
+from distill.methods import Method, find_method
 from distill.networks import Network
 from distill.options import TrainOptions
 from index.errors import UsageError
@@ -108,6 +108,7 @@ def _refuse_others(name: str, train: TrainOptions) -> None:
 
 
 def _trained_on_a_manifest(options: RunOptions) -> RunOptions:
+    find_method(options.method)  # or it is refused
     names = ", ".join(data_free_names())
     if options.manifest is None:
         raise UsageError(
