@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from distill.datafree.registry import (
@@ -79,3 +81,17 @@ def test_what_makes_no_sense_is_named() -> None:
 def test_names() -> None:
     assert canonical("di") == "deepinversion" and is_data_free("di") and not is_data_free("kd")
     assert not METHODS.keys() & set(method_names())
+
+
+def test_the_page_has_every_method_with_its_weights() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "methods.md").read_text("utf-8")
+    section = page.partition("## Without any images")[2].partition("\n## ")[0]
+    for name in data_free_names():
+        assert section.count(f"`{name}`") >= 3
+        (row,) = [line for line in section.splitlines() if line.startswith(f"| `{name}`")][:1]
+        recipe = make_recipe(name, "paper", {})
+        if name != "adi":  # which says that it is deepinversion's
+            weights = (recipe.bn, recipe.oh, recipe.adv, recipe.bal, recipe.act)
+            shown = " ".join(f"{weight:g}".removeprefix("0") or "0" for weight in weights)
+            assert f"| {shown}" in row
+        assert f" {recipe.student_steps}" in row
