@@ -28,7 +28,7 @@ from typing import Any
 import torch
 
 from curate.distances import frechet_distance, median_bandwidth, mmd_squared
-from distill.datafree.registry import data_free_names
+from distill.datafree.registry import data_free_names, find_data_free
 from distill.networks import load_embedder, load_network
 from distill.setmoments import SetMoments
 from index import sources
@@ -72,8 +72,11 @@ class Bench:
 
     def without_images(self, method: str, seed: int) -> dict[str, Any]:
         """Train on the method's own images, and keep some."""
+        known = type(find_data_free(method).recipe).model_fields
+        options = [pair for pair in self.more if pair.partition("=")[0] in known]
         given = ("--preset", self.preset, "--keep-images", self.images)
-        return self.train(self.workspace / method, method, seed, *given, *self.more)
+        more = [word for pair in options for word in ("--option", pair)]
+        return self.train(self.workspace / method, method, seed, *given, *more)
 
     def train(self, workspace: Path, method: str, seed: int, *given: Any) -> dict[str, Any]:
         """Train a student; return the run's name, accuracy and seconds."""
@@ -207,7 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--preset", default="fast")
     parser.add_argument("--threads", type=int, default=0, help="of each student; 0: torch's own")
     parser.add_argument("--only", nargs="+", choices=names, default=names)
-    parser.add_argument("--option", action="append", default=[], help="of methods without images")
+    parser.add_argument("--option", action="append", default=[], help="of methods that have it")
     parser.add_argument(
         "--loop-steps", type=int, default=60, help="of the loops; 0 leaves them out"
     )
@@ -227,7 +230,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         images=options.images,
         preset=options.preset,
         threads=options.threads,
-        more=tuple(word for pair in options.option for word in ("--option", pair)),
+        more=tuple(options.option),
     )
     if set(options.only) & ON_THE_CRAWL.keys():
         bench.prepare()

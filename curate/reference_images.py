@@ -33,6 +33,8 @@ from index.vectors import live_count, mixed
 from index.workers import default_workers
 
 MOST_IMAGES = 10_000
+# Fewer say little of a distribution; 100 are ten a class of ten.
+FEW_IMAGES = 100
 
 
 def load_reference(
@@ -107,6 +109,11 @@ class _Found:
         """Say what is not in it."""
         if self.broken:
             progress.say(f"reference: {self.broken:,} files cannot be read, such as {self.reason}")
+        if len(self.locations) < FEW_IMAGES:
+            progress.say(
+                f"reference: only {len(self.locations)} images: estimates by so few are rough, "
+                f"give {FEW_IMAGES} or more"
+            )
         if self.seen > most:
             progress.say(
                 f"reference: {len(self.locations):,} of {self.seen:,} images, drawn by their ids, "

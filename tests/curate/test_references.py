@@ -57,8 +57,9 @@ def test_broken_images_and_copies_are_left_out(pool: Pool, teacher: str, referen
     assert len(found.ids) == len(found.vectors) == len(found.logits) == 20
     assert (np.diff(found.ids) > 0).all()
     np.testing.assert_allclose(np.linalg.norm(found.vectors, axis=1), 1, rtol=1e-6)
-    (line,) = diary.lines
-    assert "reference: 2 files cannot be read, such as " in line
+    broken, rough = diary.lines
+    assert "reference: 2 files cannot be read, such as " in broken
+    assert "reference: only 20 images: estimates by so few are rough" in rough
     assert query(pool.catalog.workspace, "SELECT count(*) FROM images") == [(IMAGES,)]
     row = query(pool.catalog.workspace, "SELECT key, embedder, teacher, images FROM reference_sets")
     assert row == [(found.key, pool.embedder, pool.teacher, 20)]
