@@ -179,10 +179,10 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
         each = [run["accuracy"] for run in row["runs"]]
         seconds = statistics.mean([run["seconds"] for run in row["runs"]] or [math.nan])
         spread = statistics.stdev(each) if len(each) > 1 else math.nan
-        shift = row["shift"]
+        shift, shown = row["shift"], [f"{100 * accuracy(row):.2f}"] if each else []
         lines.append(
             f"| {row['method']} | {'of the crawl' if row['crawl'] else 'none' if each else ''} "
-            f"| {100 * accuracy(row):.2f} | {100 * spread:.2f} "
+            f"| {', '.join(shown)} | {100 * spread:.2f} "
             f"| {', '.join(f'{100 * value:.2f}' for value in each)} | {seconds:.0f} "
             f"| {shift['bn_moments']:.4f} | {shift['frechet']:.3f} | {shift['mmd']:.4f} "
             f"| {shift['images']} |"

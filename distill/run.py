@@ -218,6 +218,7 @@ def _trained_without(
     run: str,
 ) -> Trained:
     """Train on images that the method makes; they are kept before the result says so."""
+    trainer.check_sample(options.keep_images)
     steps, seconds = trainer.fit()
     listing = None
     if options.keep_images:

@@ -40,8 +40,14 @@ class ImagePool:
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """Draw images (count, S, S, 3) with replacement."""
-        ends = np.cumsum([len(part) for part in self._parts])
-        chosen = torch.randint(int(ends[-1]), (count,), generator=generator).numpy()
+        return self._at(torch.randint(len(self), (count,), generator=generator))
+
+    def sample(self, count: int, generator: torch.Generator) -> Tensor:
+        """Draw images (count, S, S, 3) without replacement, all where there are no more."""
+        return self._at(torch.randperm(len(self), generator=generator)[:count])
+
+    def _at(self, places: Tensor) -> Tensor:
+        ends, chosen = np.cumsum([len(part) for part in self._parts]), places.numpy()
         parts = np.searchsorted(ends, chosen, side="right")
         starts = ends - [len(part) for part in self._parts]
         rows = [self._parts[k][n - starts[k]] for k, n in zip(parts, chosen, strict=True)]

@@ -38,8 +38,8 @@ class Recipe(Weights):
 class GeneratorRecipe(Recipe):
     """A generator that learns while the student does.
 
-    ``latent`` is the length of its noise, ``width`` the channels of its last map, ``lr`` Adam's
-    rate; with ``same_noise`` the student is shown the very noise that the generator learned on.
+    ``latent`` is the length of its noise, ``width`` the channels of its last map, ``generator_lr``
+    Adam's rate; with ``same_noise`` the student is shown the noise that the generator learned on.
     """
 
     latent: PositiveInt = 100

@@ -51,6 +51,16 @@ class Rounds(Synthesiser):
         pixels = self.pool.draw(count, moment.generator(DRAW))
         return normalise(pixels, self.teacher.card.input, self.compute.device)
 
+    def limit(self, steps: int) -> int:
+        """The images of all rounds that are due in so many steps."""
+        size = self.recipe.batch
+        rounds = -(-steps // self.recipe.student_steps), -(-self.recipe.most // size)
+        return min(rounds) * size
+
+    def sample(self, count: int, moment: Moment) -> Tensor:
+        """Draw without replacement: (count, S, S, 3) uint8, all where there are no more."""
+        return self.pool.sample(count, moment.generator(DRAW))
+
     def random_targets(self, generator: torch.Generator) -> Tensor:
         """Draw a class for each image of a round: (batch,)."""
         drawn = torch.randint(self.teacher.num_classes, (self.recipe.batch,), generator=generator)

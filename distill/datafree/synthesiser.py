@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.datafree import terms
+from distill.datafree.generator import to_bytes
 from distill.datafree.recipe import Recipe
 from distill.methods import Method
 from distill.moments import BatchNormTaps, batch_moments, bn_distance
@@ -95,9 +96,23 @@ class Synthesiser(nn.Module, ABC):
         B is `count`, or what the recipe adds to it.
         """
 
+    def limit(self, steps: int) -> int | None:  # noqa: ARG002
+        """How many different images there are after so many steps; None: as many as wanted."""
+        return None
+
     def sample(self, count: int, moment: Moment) -> Tensor:
-        """Images (count, 3, S, S) to look at, as those of a step are."""
-        return self.images(count, moment)[:count]
+        """Different images (count, S, S, 3) uint8, as they are shown from that moment on.
+
+        Of a larger count the first are the same.
+        """
+        size, apart = self.recipe.batch, self.recipe.student_steps
+        slices = [
+            # Steps so far apart that no two of them share their noise.
+            self.images(size, Moment(moment.step + start * apart, moment.seed))[:size]
+            for start in range(0, count, size)
+        ]
+        spec = self.teacher.card.input
+        return torch.cat([to_bytes(images, spec) for images in slices])[:count]
 
     def terms(self, images: Tensor, targets: Tensor | None = None) -> Terms:
         """The weighted terms of images (B, 3, S, S), with gradients to them.

@@ -14,11 +14,9 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
 
 from distill.augment import AUGMENTATIONS
 from distill.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
-from distill.datafree.generator import to_bytes
 from distill.datafree.learner import STUDENT
 from distill.datafree.recipe import Recipe
 from distill.datafree.registry import STEPS_AN_EPOCH
@@ -29,7 +27,7 @@ from distill.networks import Network
 from distill.options import TrainOptions, resolve_precision
 from distill.schedule import SCHEDULES
 from index.decoding import Pixels
-from index.errors import KdcurateError
+from index.errors import KdcurateError, UsageError
 from index.progress import Progress, Silent
 
 AUGMENT, LEARN = 2, 3  # purposes of what is drawn, beside the synthesiser's
@@ -129,18 +127,24 @@ class DataFreeTrainer:
         return network.eval()
 
     def sample(self, count: int) -> Pixels:
-        """Make images (count, S, S, 3) uint8, as those of steps after the last.
-
-        Of a larger count the first are the same.
-        """
-        spec, size = self._learner.student.card.input, self._options.batch_size
-        slices = list[Tensor]()
-        for start in range(0, count, size):
-            # Steps so far apart that no two of them share their noise.
-            moment = Moment((self.total_steps + start) * STEPS_AN_EPOCH, self._options.seed)
-            slices.append(to_bytes(self._synthesiser.sample(size, moment), spec))
-        pixels: Pixels = torch.cat(slices)[:count].numpy()
+        """Return images (count, S, S, 3) uint8, as those of steps after the last."""
+        # The next step at which a turn of the generator begins.
+        turn = self._synthesiser.recipe.student_steps
+        moment = Moment(-(-self.total_steps // turn) * turn, self._options.seed)
+        pixels: Pixels = self._synthesiser.sample(count, moment).numpy()
         return pixels
+
+    def check_sample(self, count: int) -> None:
+        """Refuse, before any work, to keep more images than there will be.
+
+        Raises:
+            UsageError: the method makes fewer in so many steps.
+        """
+        limit = self._synthesiser.limit(self.total_steps)
+        if limit is not None and count > limit:
+            raise UsageError(
+                f"--keep-images {count}: in {self.total_steps} steps this method makes {limit}"
+            )
 
     def _prepare(self, step: int) -> None:
         moment = Moment(step, self._options.seed)

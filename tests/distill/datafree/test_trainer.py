@@ -17,7 +17,7 @@ from distill.datafree.trainer import DataFreeTrainer
 from distill.metrics import read_metrics
 from distill.networks import InputSpec, load_network
 from distill.options import TrainOptions
-from index.errors import KdcurateError, WorkspaceError
+from index.errors import KdcurateError, UsageError, WorkspaceError
 from index.progress import Silent
 
 from ..helpers import tiny
@@ -166,8 +166,18 @@ def test_samples_are_different_images_and_more_of_them_begin_alike(
     few, many = made.sample(4), made.sample(13)
     assert few.shape == (4, 8, 8, 3) and few.dtype == np.uint8 and many.shape == (13, 8, 8, 3)
     np.testing.assert_array_equal(few, many[:4])
-    if name != "cmi":  # which draws from few images here
-        assert len(np.unique(many.reshape(13, -1), axis=0)) == 13
+    assert len(np.unique(many.reshape(13, -1), axis=0)) == 13
+
+
+def test_no_more_images_can_be_kept_than_are_made(tmp_path: Path) -> None:
+    made = trainer("cmi", tmp_path / "cmi", max_steps=8)  # three rounds of 6
+    made.check_sample(18)
+    with pytest.raises(UsageError, match="--keep-images 19: in 8 steps this method makes 18"):
+        made.check_sample(19)
+    few = trainer("cmi", tmp_path / "few", max_steps=8, recipe={"most": 7})
+    with pytest.raises(UsageError, match="makes 12"):
+        few.check_sample(13)
+    trainer("dafl", tmp_path / "dafl").check_sample(10**9)
 
 
 # What goes wrong
