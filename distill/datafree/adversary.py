@@ -39,6 +39,7 @@ class Adversary(Synthesiser):
         """Let the generator learn, where its turn has come."""
         if moment.step % self.recipe.student_steps:
             return {}
+        self.begun = moment.step > 0
         noise = self._noise(self.recipe.batch, moment, LEARN)
         with frozen(self.learner):
             with self.compute.autocast():

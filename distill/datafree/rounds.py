@@ -37,6 +37,7 @@ class Rounds(Synthesiser):
         due = moment.step // self.recipe.student_steps + 1
         if self.pool.parts >= due or len(self.pool) >= self.recipe.most:
             return {}
+        self.begun = moment.step > 0
         with frozen(self.learner):
             images, made = self.make(moment.generator(MAKE))
         self.pool.add(to_bytes(images, self.teacher.card.input))

@@ -71,6 +71,9 @@ class Synthesiser(nn.Module, ABC):
         self._hidden = [learner]
         self._taps = batch_norm_taps(learner.teacher) if recipe.bn else None
         self.optimizers: list[torch.optim.Optimizer] = []
+        # Before its first step the student's BatchNorm statistics fit nothing: in a deep one,
+        # logits of any size would drive the images, and Adam would remember them for long.
+        self.begun = True
 
     @property
     def learner(self) -> Method:
@@ -84,9 +87,10 @@ class Synthesiser(nn.Module, ABC):
 
     @abstractmethod
     def prepare(self, moment: Moment) -> dict[str, float]:
-        """Do what is due before a step of the student; return the terms, of nothing where none is.
+        """Do what is due before a step of the student; return the terms, none where nothing is.
 
-        The student is left as it was: its weights, statistics, gradients, and mode.
+        L_adv counts once the student has learned. The student is left as it was: its weights,
+        statistics, gradients, and mode.
         """
 
     @abstractmethod
@@ -137,7 +141,8 @@ class Synthesiser(nn.Module, ABC):
         if weights.act:
             found["act"] = weights.act * terms.activation(seen.penultimate)
         if weights.adv:
-            found["adv"] = weights.adv * self.adversarial(logits, images)
+            asked = self.adversarial(logits, images) if self.begun else 0 * logits.mean()
+            found["adv"] = weights.adv * asked
         return {**found, **self.more_terms(images, seen.penultimate)}
 
     def adversarial(self, teacher_logits: Tensor, images: Tensor) -> Tensor:

@@ -61,7 +61,7 @@ def test_making_images_leaves_no_trace_in_teacher_and_student(name: str, tmp_pat
     made.learner.train()
     teacher, student, own = weights(made.teacher), weights(made.learner), weights(made)
     modes = [part.training for part in made.learner.modules()]
-    assert made.prepare(Moment(0, 0))["total"] != 0
+    assert made.prepare(Moment(1200, 0))["total"] != 0
     assert same(teacher, weights(made.teacher)) and same(student, weights(made.learner))
     assert all(one.grad is None for one in made.learner.parameters())
     assert all(one.grad is None and not one.requires_grad for one in made.teacher.parameters())
@@ -206,6 +206,13 @@ def test_the_students_losses() -> None:
 # Turns
 
 
+@pytest.mark.parametrize("name", ADVERSARIAL)
+def test_before_it_has_learned_at_all_the_student_has_no_say(name: str, tmp_path: Path) -> None:
+    first, second = (make(name, tmp_path / str(seed), tiny(seed)) for seed in (1, 2))
+    assert first.prepare(Moment(0, 0)) == second.prepare(Moment(0, 0))
+    assert torch.equal(first.images(6, Moment(0, 0)), second.images(6, Moment(0, 0)))
+
+
 def test_the_generator_learns_once_for_so_many_steps_of_the_student(tmp_path: Path) -> None:
     made = make("dafl", tmp_path, student_steps=3)
     turns = [bool(made.prepare(Moment(step, 0))) for step in range(7)]
@@ -243,9 +250,9 @@ def test_optimised_pixels_please_the_teacher_more(tmp_path: Path) -> None:
 
 
 def test_adaptive_inversion_is_told_of_the_student(tmp_path: Path) -> None:
-    assert "adv" not in make("deepinversion", tmp_path / "di").prepare(Moment(0, 0))
-    first = make("adi", tmp_path / "1", tiny(1)).prepare(Moment(0, 0))
-    second = make("adi", tmp_path / "2", tiny(2)).prepare(Moment(0, 0))
+    assert "adv" not in make("deepinversion", tmp_path / "di").prepare(Moment(1, 0))
+    first = make("adi", tmp_path / "1", tiny(1)).prepare(Moment(1, 0))
+    second = make("adi", tmp_path / "2", tiny(2)).prepare(Moment(1, 0))
     assert first["adv"] < 0 and first["adv"] != second["adv"]
 
 
