@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +124,8 @@ def distill(
             )
             trained = _trained(trainer)
         else:
+            if finished and not options.keep_images:  # only to be evaluated
+                options = replace(options, keep_images=finished.kept)
             own = datafree.make_trainer(options, method, folder, identity, progress)
             trained = _trained_without(catalog.workspace, options, teacher, own, name)
         done = _finish(catalog, options, teacher, trained, folder, progress)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -23,7 +22,6 @@ class Adversary(Synthesiser):
     Of ZSKT (Micaelli and Storkey, NeurIPS 2019), on the same noise: `same_noise`.
     """
 
-    recipe_type: ClassVar[type[Recipe]] = GeneratorRecipe
     recipe: GeneratorRecipe
 
     def __init__(self, learner: Method, recipe: Recipe, compute: Compute, folder: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +26,6 @@ class Contrast(Rounds):
     linear layers that learn along and stay; the bank holds vectors of the images that were kept.
     """
 
-    recipe_type: ClassVar[type[Recipe]] = ContrastRecipe
     recipe: ContrastRecipe
     bank: Tensor
     seen: Tensor

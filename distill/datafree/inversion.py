@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
 from distill.datafree.generator import pixel_range
-from distill.datafree.recipe import InversionRecipe, Recipe
+from distill.datafree.recipe import InversionRecipe
 from distill.datafree.rounds import Rounds
 from distill.datafree.synthesiser import Terms
 from distill.datafree.terms import total_variation
@@ -21,7 +19,6 @@ class Inversion(Rounds):
     what an image can be. Targets and noise are new each round.
     """
 
-    recipe_type: ClassVar[type[Recipe]] = InversionRecipe
     recipe: InversionRecipe
 
     def make(self, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +25,6 @@ class Replay(Adversary):
     to nothing that was seen (this, and the VAE's form, are inferred).
     """
 
-    recipe_type: ClassVar[type[Recipe]] = ReplayRecipe
     recipe: ReplayRecipe
     latents: Tensor
     seen: Tensor

@@ -59,7 +59,6 @@ class Synthesiser(nn.Module, ABC):
         MethodError: the recipe compares BatchNorm statistics, and the teacher has none.
     """
 
-    recipe_type: ClassVar[type[Recipe]]
     # Whether what `prepare` did is worth a checkpoint of its own.
     slow: ClassVar[bool] = False
 

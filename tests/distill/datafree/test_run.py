@@ -78,6 +78,9 @@ def test_the_same_command_reads_the_result_and_later_keeps_images(
     assert kept.run == first.run and kept.kept == 6
     assert kept.images == str(list_path(tmp_path, first.run))
     assert kept == run(tmp_path, card, keep_images=6)  # nothing is made again
+    save_noise(tmp_path / "data" / "0" / "0.png", 0)
+    later = run(tmp_path, card, evaluate_on=str(tmp_path / "data"))
+    assert (later.images, later.kept) == (kept.images, 6) and later.accuracy is not None
     table = [json.loads(line) for line in Path(kept.images).read_text().splitlines()]
     assert [row["number"] for row in table] == list(range(6))
     assert {(row["method"], row["run"]) for row in table} == {("dafl", first.run)}

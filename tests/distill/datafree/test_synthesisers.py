@@ -26,17 +26,10 @@ from distill.networks import Network
 from index.errors import MethodError
 
 from ..helpers import TINY, Mlp, batch, network, noise, tiny
+from .small import small
 
 CPU = Compute(torch.device("cpu"), nullcontext)
 ADVERSARIAL = ("dfad", "zskt", "dfq", "ddad", "adi", "cmi", "pre")
-
-
-def small(name: str, **more: Any) -> dict[str, Any]:
-    """Options that make any method cost next to nothing."""
-    known = type(find_data_free(name).recipe).model_fields
-    usual = {"batch": 6, "steps": 3, "width": 3, "latent": 4, "replayed": 2, "remembered": 8}
-    usual |= {"bank": 8, "embedding": 5}
-    return {key: value for key, value in usual.items() if key in known} | more
 
 
 def make(name: str, folder: Path, student: Network | None = None, **more: Any) -> Synthesiser:

@@ -22,7 +22,7 @@ from index.progress import Silent
 
 from ..helpers import tiny
 from ..test_trainer import StopAfter, Stopped
-from .test_synthesisers import small
+from .small import small
 
 
 def trainer(name: str, folder: Path, progress: Silent | None = None, **given: Any) -> Any:
