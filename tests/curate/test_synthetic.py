@@ -45,6 +45,10 @@ def test_kept_images_are_catalogued_beside_the_crawl(
         "WHERE s.manifest = 'web' AND l.metadata->>'method' IS NOT NULL"
     )
     assert json.loads(kdcurate("sql", taken, "-w", workspace, "--json").out) == [{"n": 0}]
+    page = workspace / "report.html"
+    reported = kdcurate("report", "-w", workspace, "-o", page, "--device", "cpu", "--workers", 0)
+    assert reported.code == 0, reported.err
+    assert result["run"] in page.read_text("utf-8")
 
 
 def test_without_a_crawl_the_teacher_embeds_them(
