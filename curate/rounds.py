@@ -204,6 +204,7 @@ def prepare_rounds(
             method that is told to train on one selection.
     """
     refuse_rounds(options)  # not after hours of scoring
+    assert options.manifest is not None  # methods without one take no rounds
     parent = get_manifest(catalog, options.manifest)
     check_rounds(parent)
     score(catalog, teacher, options.train.device, workers=options.workers, progress=progress)

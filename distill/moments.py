@@ -26,14 +26,19 @@ class BatchNormTaps(Generic[Measured]):
     Args:
         network: in eval mode; a layer that is used several times in a pass counts by its last use.
             Several threads may use it at once: each is told of its own passes.
-        measure: what is kept of a layer's moments, (B, C) each.
+        measure: what is kept of a layer's moments.
+        moments: ``spatial_moments`` of each image, (B, C), or ``batch_moments`` of all of them,
+            (1, C). The latter keep their gradient where the pass has one.
 
     Raises:
         NetworkError: the network has no BatchNorm2d layer with running statistics.
     """
 
     def __init__(
-        self, network: Network, measure: Callable[[Moments, nn.BatchNorm2d], Measured]
+        self,
+        network: Network,
+        measure: Callable[[Moments, nn.BatchNorm2d], Measured],
+        moments: Callable[[Tensor], Moments] | None = None,
     ) -> None:
         self.layers = [
             layer
@@ -45,6 +50,7 @@ class BatchNormTaps(Generic[Measured]):
                 f"{network.card.architecture} has no BatchNorm layer with running statistics"
             )
         self._measure = measure
+        self._moments = moments or spatial_moments
         self._passes = threading.local()
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
 
@@ -70,7 +76,7 @@ class BatchNormTaps(Generic[Measured]):
     def _record(self, layer: nn.Module, inputs: tuple[Any, ...]) -> None:
         assert isinstance(layer, nn.BatchNorm2d)
         found: dict[nn.Module, Measured] = vars(self._passes).setdefault("measured", {})
-        found[layer] = self._measure(spatial_moments(inputs[0]), layer)
+        found[layer] = self._measure(self._moments(inputs[0]), layer)
 
 
 class MomentTaps(BatchNormTaps[tuple[Tensor, Tensor]]):
@@ -93,7 +99,7 @@ class MomentTaps(BatchNormTaps[tuple[Tensor, Tensor]]):
 
 
 class Moments(NamedTuple):
-    """Mean and variance over the pixels of each map: (B, C) each."""
+    """Mean and variance over the pixels of each map, (B, C) each; of a whole batch (1, C)."""
 
     mean: Tensor
     variance: Tensor
@@ -120,6 +126,17 @@ def bn_kl(moments: Moments, layer: nn.BatchNorm2d) -> Tensor:
     return 0.5 * (centre.square() + ratio - 1 - ratio.log()).mean(1)
 
 
+def bn_distance(moments: Moments, layer: nn.BatchNorm2d) -> Tensor:
+    """||mu - mu^||_2 + ||sigma^2 - sigma^^2||_2 of the moments of a batch (1, C): a scalar.
+
+    One layer's share of DeepInversion's feature distribution loss (Yin et al., CVPR 2020).
+    """
+    assert layer.running_mean is not None and layer.running_var is not None
+    mean, variance = (found.flatten() for found in moments)
+    gaps = (mean - layer.running_mean).norm(), (variance - layer.running_var).norm()
+    return torch.stack(gaps).sum()
+
+
 def _standardised(moments: Moments, layer: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """(mu - mu^) / sigma^ and sigma^2 / sigma^^2 of each image and channel: (B, C) each."""
     assert layer.running_mean is not None and layer.running_var is not None
@@ -137,3 +154,10 @@ def spatial_moments(maps: Tensor) -> Moments:
     maps = maps.float()
     mean = maps.mean((2, 3), keepdim=True)
     return Moments(mean.flatten(1), (maps - mean).square_().mean((2, 3)))
+
+
+def batch_moments(maps: Tensor) -> Moments:
+    """Mean and (biased) variance over images and pixels of maps (B, C, H, W), with gradients."""
+    maps = maps.float()
+    mean = maps.mean((0, 2, 3), keepdim=True)
+    return Moments(mean.flatten(1), (maps - mean).square().mean((0, 2, 3))[None])

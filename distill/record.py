@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from distill.methods import Method
+from distill.methods import TrainDefaults
 from distill.metrics import read_metrics
 from distill.networks import Network, load_network, register
 from distill.options import TrainOptions, resolve_precision
@@ -21,9 +21,10 @@ from index.catalog import Catalog, insert
 from index.files import file_sha256
 
 
-def settings(train: TrainOptions, method: Method, device: str) -> dict[str, Any]:
-    """Return every option of a training and of its method, what `resolved` to, and versions."""
-    defaults = method.defaults
+def settings(
+    train: TrainOptions, own: Mapping[str, Any], defaults: TrainDefaults, device: str
+) -> dict[str, Any]:
+    """Return every option of a training, its method's `own`, what `resolved` to, and versions."""
     resolved = {
         "lr": train.lr or defaults.lr,
         "schedule": train.schedule or defaults.schedule,
@@ -39,19 +40,21 @@ def settings(train: TrainOptions, method: Method, device: str) -> dict[str, Any]
     }
     return {
         **asdict(train),
-        **method.options.model_dump(mode="json"),
+        **own,
         "resolved": resolved,
         "versions": versions,
     }
 
 
-def hashes(teacher: Network, card: Path, manifest: str, last: str) -> dict[str, str | None]:
+def hashes(
+    teacher: Network, card: Path, manifest: str | None, last: str | None
+) -> dict[str, str | None]:
     """Return what a run was made of and what it made, by hash.
 
     Args:
         teacher: as it was loaded.
         card: of the student.
-        manifest: content hash of the run's manifest.
+        manifest: content hash of the run's manifest, if it has one.
         last: content hash of the selection that it last trained on; another one with rounds.
     """
     weights = teacher.card.weights
@@ -68,7 +71,7 @@ def record_run(
     card: Path,
     folder: Path,
     *,
-    manifest: str,
+    manifest: str | None,
     method: str,
     teacher: str,
     options: Mapping[str, Any],

@@ -13,7 +13,10 @@ from index.files import atomic_path
 
 @dataclass(frozen=True)
 class RunResult:
-    """A finished run: its name, the student's card, its accuracy on `evaluated_on`."""
+    """A finished run: its name, the student's card, its accuracy on `evaluated_on`.
+
+    `images` is the list of the `kept` images that its method made.
+    """
 
     run: str
     student: str
@@ -21,6 +24,8 @@ class RunResult:
     steps: int
     seconds: float
     evaluated_on: str | None = None
+    images: str | None = None
+    kept: int = 0
 
 
 def write_result(folder: Path, done: RunResult, identity: dict[str, Any]) -> None:

@@ -15,21 +15,22 @@ import torch
 from numpy.typing import NDArray
 
 from distill.checkpoint import checkpoint_path
+from distill.datafree import run as datafree
 from distill.draws import step_seed
-from distill.evaluation import evaluate_on
 from distill.failures import told_if_out_of_memory
+from distill.finish import Trained, finish_run
 from distill.images import load_pool
 from distill.labelled import check_labelled
 from distill.methods import Method, find_method
-from distill.networks import Network, load_network, network_key, save_student
+from distill.networks import Network, load_network, network_key
 from distill.networks.card import resolve
 from distill.options import TrainOptions
 from distill.processes import Processes, join
-from distill.record import hashes, record_run, settings
+from distill.record import settings
 from distill.reselection import Reselect, RoundStart
 from distill.result import RunResult, read_result, write_result
 from distill.selection import Selection, read_selection
-from distill.trainer import Trainer, TrainResult
+from distill.trainer import Trainer
 from index.catalog import Catalog, literal
 from index.errors import MethodError, UsageError
 from index.files import locked, remove_leftovers
@@ -43,9 +44,13 @@ CHOSEN = DECIDED + " AND selected"
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What is trained on what; `method_options` go to the method."""
+    """What is trained on what; `method_options` go to the method.
 
-    manifest: str
+    Without a manifest the method makes its own images, by the numbers of a `preset` ("paper" where
+    it is None), and stores `keep_images` of them.
+    """
+
+    manifest: str | None
     teacher: str
     student: str
     method: str
@@ -55,6 +60,8 @@ class RunOptions:
     evaluate_on: str | None = None
     cache_budget_gib: float = 4.0
     workers: int | None = None
+    preset: str | None = None
+    keep_images: int = 0
 
 
 def run_name(options: RunOptions, teacher: Network, content_hash: str) -> str:
@@ -63,8 +70,8 @@ def run_name(options: RunOptions, teacher: Network, content_hash: str) -> str:
     digest = hashlib.sha256(identity.encode()).hexdigest()[:6]
     kind = options.student.partition("?")[0].rpartition(":")[2]
     student = Path(kind).stem.replace("/", "-")
-    manifest = options.manifest.replace("/", "-")
-    return f"{manifest}-{options.method}-{student}-s{options.train.seed}-{digest}"
+    manifest = f"{options.manifest}-".replace("/", "-") if options.manifest else ""
+    return f"{manifest}{options.method}-{student}-s{options.train.seed}-{digest}"
 
 
 def distill(
@@ -93,44 +100,78 @@ def distill(
     progress = progress or Silent()
     processes = processes or join(options.train.device, options.train.precision)
     options = replace(options, train=replace(options.train, processes=processes.count))
+    options = datafree.complete(options)
     options.train.check()
     if options.evaluate_on:
         check_labelled(options.evaluate_on)  # not after hours of training
-    selection = processes.of_first(lambda: read_selection(catalog, options.manifest))
-    name = options.name or run_name(options, teacher, selection.content_hash)
+    selection = processes.of_first(lambda: _selection(catalog, options))
+    content_hash = selection.content_hash if selection else ""
+    name = options.name or run_name(options, teacher, content_hash)
     if Path(name).name != name or name == "..":
         raise UsageError(f"--run {name!r} is a path: give a name, without slashes")
     folder = catalog.workspace / "runs" / name
-    identity = _identity(options, teacher, selection.content_hash)
+    identity = _identity(options, teacher, content_hash)
     method = make_method(options, teacher)
     with _alone(folder) if processes.first else nullcontext():
         finished = processes.of_first(lambda: read_result(folder, identity))
-        if finished and options.evaluate_on in (None, finished.evaluated_on):
+        if finished and _has_all(finished, options):
             progress.say(f"run {name} is finished: its result is read, nothing is trained")
             return finished
-        if options.train.rounds and not processes.first:
-            make_reselect = _asks_the_first
-        with told_if_out_of_memory(options.train, checkpoint_path(folder)):
-            trainer = _trainer(
-                catalog,
-                options,
-                identity,
-                method,
-                selection,
-                folder,
-                make_reselect,
-                processes,
-                progress,
+        if selection is None:
+            if finished and not options.keep_images:  # only to be evaluated
+                options = replace(options, keep_images=finished.kept)
+            trained = datafree.train(
+                catalog.workspace, options, teacher, method, folder, identity, progress
             )
-        result = trainer.fit()
+        else:
+            if options.train.rounds and not processes.first:
+                make_reselect = _asks_the_first
+            with told_if_out_of_memory(options.train, checkpoint_path(folder)):
+                trainer = _trainer(
+                    catalog,
+                    options,
+                    identity,
+                    method,
+                    selection,
+                    folder,
+                    make_reselect,
+                    processes,
+                    progress,
+                )
+            trained = _trained(trainer, options, selection)
 
         def finish() -> RunResult:
-            begun_with = selection.content_hash
-            done = _finish(catalog, options, teacher, trainer, result, folder, begun_with, progress)
+            done = finish_run(catalog, options, teacher, trained, folder, progress)
             write_result(folder, done, identity)
             return done
 
         return processes.of_first(finish)
+
+
+def _selection(catalog: Catalog, options: RunOptions) -> Selection | None:
+    return read_selection(catalog, options.manifest) if options.manifest else None
+
+
+def _has_all(finished: RunResult, options: RunOptions) -> bool:
+    """Tell whether a finished run has what is asked for beside its student."""
+    return options.evaluate_on in (None, finished.evaluated_on) and options.keep_images in (
+        0,
+        finished.kept,
+    )
+
+
+def _trained(trainer: Trainer, options: RunOptions, selection: Selection) -> Trained:
+    result, method = trainer.fit(), trainer.method
+    own = method.options.model_dump(mode="json")
+    return Trained(
+        trainer.deployed(),
+        trainer.device,
+        result.steps,
+        result.seconds,
+        settings(options.train, own, method.defaults, str(trainer.device)),
+        begun_with=selection,
+        ended_with=result.selection,
+    )
 
 
 @contextmanager
@@ -167,6 +208,8 @@ def make_method(options: RunOptions, teacher: Network) -> Method:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(step_seed(options.train.seed, -1))  # kd3 draws its projector
+        if options.manifest is None:
+            return datafree.make_student_method(options, teacher, student)
         method = find_method(options.method)(teacher, student, options.method_options)
     if options.train.processes > 1 and not method.divides:
         raise MethodError(
@@ -182,6 +225,8 @@ def refuse_rounds(options: RunOptions) -> None:
     Raises:
         UsageError: `options` ask for both, or the method does not take its options.
     """
+    if datafree.complete(options).manifest is None:
+        return
     method = find_method(options.method)
     parsed = method.parse_options(options.method_options)
     if options.train.rounds and method.selects_once(parsed):
@@ -241,48 +286,3 @@ def _identity(options: RunOptions, teacher: Network, content_hash: str) -> dict[
 def _student_identity(student: str) -> str:
     """A card's file may change; what its network computes is what counts."""
     return network_key(resolve(student)) if student.endswith(".toml") else student
-
-
-def _finish(
-    catalog: Catalog,
-    options: RunOptions,
-    teacher: Network,
-    trainer: Trainer,
-    result: TrainResult,
-    folder: Path,
-    manifest_hash: str,
-    progress: Progress,
-) -> RunResult:
-    provenance = {
-        "manifest": result.selection.manifest,
-        "manifest_hash": result.selection.content_hash,
-        "teacher": teacher.key,
-        "method": options.method,
-        "seed": str(options.train.seed),
-        "run": folder.name,
-    }
-    network = trainer.deployed()
-    card = save_student(network, folder, provenance=provenance)
-    accuracy = None
-    if options.evaluate_on:
-        progress.say(f"evaluating on {options.evaluate_on}")
-        report = evaluate_on(network, options.evaluate_on, trainer.device)
-        accuracy = report.clean.accuracy
-    done = RunResult(
-        folder.name, str(card), accuracy, result.steps, result.seconds, options.evaluate_on
-    )
-    last = result.selection.content_hash
-    row = settings(options.train, trainer.method, str(trainer.device))
-    record_run(
-        catalog,
-        card,
-        folder,
-        manifest=options.manifest,
-        method=options.method,
-        teacher=teacher.key,
-        options={**row, "hashes": hashes(teacher, card, manifest_hash, last)},
-        steps=done.steps,
-        seconds=done.seconds,
-        accuracy=done.accuracy,
-    )
-    return done

@@ -67,6 +67,10 @@ def compare(
     option: Annotated[
         list[str] | None, typer.Option(help="Of a method: METHOD.NAME=VALUE, as kd.temperature=4.")
     ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="paper or fast: numbers of methods that make their own images."),
+    ] = None,
     name: Annotated[
         str | None, typer.Option(help="Of the comparison in the catalog; default: from its terms.")
     ] = None,
@@ -128,6 +132,7 @@ def compare(
         evaluate_on=evaluate_on,
         method_options=method_options(option or []),
         reference=tuple(reference or ()),
+        preset=preset,
         name=name,
         workers=workers,
         cache_budget_gib=cache_budget,

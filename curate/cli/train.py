@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from index.catalog import Catalog
 
 METHOD_HELP = (
-    "kd, kd3, dfnd, simkd, fitnet, at, crd, dkd, dist, or a plugin; docs/methods.md says which."
+    "kd, kd3, dfnd, simkd, fitnet, at, crd, dkd, dist, or a plugin; without any images: dafl, "
+    "dfad, zskt, dfq, ddad, deepinversion (di), adi, cmi, pre. docs/methods.md says which."
 )
 WITHOUT_HELP = (
     "Of kd3, to leave out: classifier_sharing, weighting, mix_distribution, or dynamic; repeatable."
@@ -36,24 +37,44 @@ def register(app: typer.Typer) -> None:
 
 
 def distill(
-    manifest: Annotated[str, typer.Option(help="Manifest to train on; with --rounds, its rules.")],
     teacher: Annotated[str, typer.Option(help="Card (.toml) or spec of the teacher.")],
     student: Annotated[str, typer.Option(help="Spec or card of the student, as cifar:resnet8.")],
+    manifest: Annotated[
+        str | None,
+        typer.Option(
+            help="Manifest to train on, with --rounds its rules; not for methods without images."
+        ),
+    ] = None,
     method: Annotated[str, typer.Option(help=METHOD_HELP)] = "kd3",
-    epochs: Annotated[int, typer.Option(help="Passes over the manifest.")] = 240,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="Of methods without images: paper (their numbers; default), fast."),
+    ] = None,
+    keep_images: Annotated[
+        int, typer.Option(help="Catalogue so many of the images that such a method makes.")
+    ] = 0,
+    epochs: Annotated[
+        int | None,
+        typer.Option(help="Passes over the manifest (240), or 400 steps each (the method's)."),
+    ] = None,
     max_steps: Annotated[int | None, typer.Option(help="Steps in all, instead of epochs.")] = None,
     rounds: Annotated[
         int, typer.Option(help="Re-select so many times with the student as it learns.")
     ] = 0,
     refresh: Annotated[str, typer.Option(help=REFRESH_HELP)] = "lazy",
-    batch_size: Annotated[int, typer.Option(help="Images a step.")] = 128,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Images a step; default 128, or the method's.")
+    ] = None,
     lr: Annotated[float | None, typer.Option(help="Peak; default: the method's.")] = None,
     schedule: Annotated[
         str | None, typer.Option(help="step, two-step, cosine, onecycle; default: the method's.")
     ] = None,
     augment: Annotated[
-        str, typer.Option(help="crop, shift (crop that never mirrors), resized-crop, or none.")
-    ] = "crop",
+        str | None,
+        typer.Option(
+            help="crop (default; or the method's), shift (never mirrors), resized-crop, or none."
+        ),
+    ] = None,
     option: Annotated[
         list[str] | None, typer.Option(help="Of the method: NAME=VALUE, as temperature=4.")
     ] = None,
@@ -102,11 +123,12 @@ def distill(
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
-    """Train a student on a manifest; run again after an interruption, it goes on.
+    """Train a student on a manifest, or without any images; interrupted, run it again to go on.
 
     Example: kdcurate distill -w WS --manifest first --teacher teacher.toml --student cifar:resnet8
     """
     from curate.rounds import prepare_rounds
+    from curate.synthetic import catalogue_images
     from distill.networks import load_network
     from distill.options import TrainOptions
     from distill.processes import join
@@ -124,12 +146,10 @@ def distill(
         student=student,
         method=method,
         train=TrainOptions(
-            epochs=epochs,
+            **training(method, preset, epochs=epochs, batch_size=batch_size, augment=augment),
             max_steps=max_steps,
-            batch_size=batch_size,
             lr=lr,
             schedule=schedule,
-            augment=augment,
             seed=seed,
             device=place,
             precision=precision,
@@ -151,6 +171,8 @@ def distill(
         evaluate_on=evaluate_on,
         cache_budget_gib=cache_budget,
         workers=workers,
+        preset=preset,
+        keep_images=keep_images,
     )
     catalog = Catalog(workspace)
     network = load_network(teacher)
@@ -173,10 +195,25 @@ def distill(
     )
     if not processes.first:
         return
+    if keep_images and result.images:
+        images = Path(result.images)
+        catalogue_images(catalog, images, network, device=place, workers=workers, progress=progress)
     (print_json if json else print_pairs)(asdict(result))
     if not json:
         command = shlex.join(["kdcurate", "evaluate", str(result.student)])
         note(f"next: {command} --data LABELLED")
+
+
+def training(method: str, preset: str | None, **given: Any) -> dict[str, Any]:
+    """Return the options of the training that are given, and a data-free method's own for others.
+
+    Raises:
+        UsageError: an unknown preset.
+    """
+    from distill.datafree.registry import is_data_free, training_of
+
+    known = training_of(method, preset or "paper") if is_data_free(method) else {}
+    return known | {name: value for name, value in given.items() if value is not None}
 
 
 def parse_options(pairs: list[str], without: list[str]) -> dict[str, Any]:
@@ -218,8 +255,10 @@ def _plan(catalog: Catalog, options: RunOptions, teacher: Network) -> dict[str, 
     from distill.selection import read_selection
 
     options.train.check()
-    selection = read_selection(catalog, options.manifest)
     make_method(options, teacher)
+    if options.manifest is None:
+        return _plan_without_images(options, teacher)
+    selection = read_selection(catalog, options.manifest)
     images = len(selection.ids)
     if options.train.rounds:
         parent = get_manifest(catalog, options.manifest)
@@ -241,4 +280,19 @@ def _plan(catalog: Catalog, options: RunOptions, teacher: Network) -> dict[str, 
         "images_in": "a file of the workspace" if in_file else "memory",
         "device": options.train.device,
         "processes": options.train.processes,
+    }
+
+
+def _plan_without_images(options: RunOptions, teacher: Network) -> dict[str, Any]:
+    from distill.datafree.registry import STEPS_AN_EPOCH
+    from distill.datafree.run import complete
+    from distill.run import run_name
+
+    options = complete(options)
+    return {
+        "run": options.name or run_name(options, teacher, ""),
+        "steps": options.train.max_steps or options.train.epochs * STEPS_AN_EPOCH,
+        "batch_size": options.train.batch_size,
+        "device": options.train.device,
+        **{name: value for name, value in options.method_options.items() if value},
     }

@@ -15,6 +15,8 @@ from curate.comparing.manifests import (
 from curate.comparing.table import Line, is_recorded, lines, record
 from curate.manifest import Manifest
 from curate.rounds import prepare_rounds
+from distill.datafree.registry import training_of
+from distill.datafree.run import complete
 from distill.labelled import check_labelled
 from distill.networks import Network, load_network
 from distill.run import RunOptions, distill, make_method, run_name
@@ -116,18 +118,24 @@ def _train(catalog: Catalog, grid: Grid, cell: Cell, progress: Progress) -> str:
 
 
 def _options(grid: Grid, cell: Cell, manifest: str | None) -> RunOptions:
-    method = cell.row.method
-    return RunOptions(
-        manifest=manifest,  # type: ignore[arg-type]
+    method, train = cell.row.method, replace(grid.train, seed=cell.seed, rounds=cell.row.rounds)
+    preset = None
+    if method in grid.own_images:  # which are seen as they were made, in as many steps
+        preset = grid.preset or "paper"
+        train = replace(train, augment=training_of(method, preset)["augment"])
+    options = RunOptions(
+        manifest=manifest,
         teacher=grid.teacher,
         student=grid.student,
         method=method,
-        train=replace(grid.train, seed=cell.seed, rounds=cell.row.rounds),
+        train=train,
         method_options=dict(grid.method_options.get(method, {})),
         evaluate_on=grid.evaluate_on,
         cache_budget_gib=grid.cache_budget_gib,
         workers=grid.workers,
+        preset=preset,
     )
+    return complete(options)
 
 
 def _run_of(grid: Grid, cell: Cell, manifest: Manifest | None, teacher: Network) -> str | None:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from curate.options import SelectOptions
+from distill.datafree.registry import is_data_free
 from distill.methods import find_method
 from distill.networks.card import resolve
 from distill.networks.network import network_key
@@ -67,7 +68,7 @@ class Grid:
         rounds: where above 0, a second row for every selection that listens to a student.
         method_options: options by the name of their method.
         reference: sources of the reference images, for strategies that need some.
-        own_images: those of `methods` that train on no images of the pool: one row each.
+        preset: of the methods that make their own images.
         name: of the comparison in the catalog.
     """
 
@@ -83,10 +84,15 @@ class Grid:
     rounds: int = 0
     method_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     reference: tuple[str, ...] = ()
-    own_images: frozenset[str] = frozenset()
+    preset: str | None = None
     name: str | None = None
     workers: int | None = None
     cache_budget_gib: float = 4.0
+
+    @property
+    def own_images(self) -> frozenset[str]:
+        """Those of the methods that make their own images: one row each, whatever is selected."""
+        return frozenset(filter(is_data_free, self.methods))
 
     def check(self, *, index: bool = True) -> None:
         """Check what depends on neither workspace nor networks; `index`: whether there is one.
@@ -147,6 +153,7 @@ class Grid:
             "method_options": {name: dict(one) for name, one in self.method_options.items()},
             "reference": self.reference,
             "evaluate_on": self.evaluate_on,
+            **({"preset": self.preset} if self.preset else {}),
         }
         digest = hashlib.sha256(json.dumps(common, sort_keys=True).encode()).hexdigest()
         return f"compare-{digest[:8]}"

@@ -100,7 +100,7 @@ def _map_student(reader: Reader, scope: Scope, run: RunFacts, seed: int, maps: M
     if positions is None:
         return  # said of the teacher's map
     taken, remark = _last_selection(reader.catalog, run)
-    decided = _decisions(reader.catalog, taken, found.ids)
+    decided = _decisions(reader.catalog, taken, found.ids) if taken else {}
     original = _original_ids(reader, found)
     maps.students.append(panel(run.name, found, positions, decided, original, remark))
 
@@ -120,11 +120,13 @@ def _agree(catalog: Catalog, scope: Scope, run: RunFacts, found: Features, maps:
     maps.agreements.append(tally(of, named, of_teacher, of_student))
 
 
-def _last_selection(catalog: Catalog, run: RunFacts) -> tuple[str, str]:
+def _last_selection(catalog: Catalog, run: RunFacts) -> tuple[str | None, str]:
     """Return the manifest that a run learned from last, and a remark where it is a round's."""
     query = "SELECT manifest, round FROM rounds WHERE run = ? ORDER BY round DESC LIMIT 1"
     with catalog.read() as connection:
         rows = list(rows_of(connection, query, [run.name]))
+    if run.manifest is None:
+        return None, f"{run.method} made its own images: none was taken"
     if not rows:
         return run.manifest, f"taken and left by {run.manifest}"
     return rows[0]["manifest"], f"taken and left in round {rows[0]['round']}, its last"

@@ -38,10 +38,13 @@ class ManifestFacts:
 
 @dataclass(frozen=True)
 class RunFacts:
-    """A finished run; `evaluated_on` is the labelled data that its accuracy is of."""
+    """A finished run; `evaluated_on` is the labelled data that its accuracy is of.
+
+    `manifest` is None where its method made its own images.
+    """
 
     name: str
-    manifest: str
+    manifest: str | None
     method: str
     teacher: str
     student: str

@@ -49,6 +49,9 @@ def find_method(name: str) -> type[Method]:
     for entry in entry_points(group=ENTRY_POINTS, name=name):
         found: type[Method] = entry.load()
         return found
-    near = difflib.get_close_matches(name, method_names(), n=1)
-    hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(method_names())}"
+    from distill.datafree.registry import data_free_names  # which builds on these methods
+
+    known = [*method_names(), *data_free_names()]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}"
     raise UsageError(f"no distillation method '{name}': {hint}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import get_args
 import pytest
 
 from curate.cli import train
-from curate.cli.train import parse_options, parse_share
+from curate.cli.train import parse_options, parse_share, training
+from distill.datafree.registry import ALIASES, data_free_names
 from distill.methods import METHODS
 from distill.methods.kd3 import KD3Options, Part
 from index.errors import UsageError
@@ -28,6 +30,8 @@ def test_options_and_parts_to_leave_out() -> None:
 
 def test_help_names_every_method_and_every_part() -> None:
     assert all(f"{name}, " in train.METHOD_HELP for name in METHODS)
+    known = [*data_free_names(), *ALIASES]
+    assert all(re.search(rf"\b{name}\b", train.METHOD_HELP) for name in known)
     assert all(part in train.WITHOUT_HELP for part in get_args(Part))
     assert "without" in KD3Options.model_fields
 
@@ -56,3 +60,12 @@ def test_under_torchrun_a_mistake_is_one_line(tmp_path: Path) -> None:
     assert len(said) == 1 and said[0].startswith(
         "kdcurate: --batch-size 3 does not divide into 2 equal parts (2 processes x"
     )
+
+
+def test_what_is_not_given_is_the_methods_own() -> None:
+    nothing = {"epochs": None, "batch_size": None, "augment": None}
+    assert training("kd3", None, **nothing) == {}
+    assert training("kd3", None, **nothing | {"epochs": 3}) == {"epochs": 3}
+    assert training("di", None, **nothing) == {"epochs": 200, "batch_size": 256, "augment": "crop"}
+    fast = training("pre", "fast", **nothing | {"batch_size": 7})
+    assert fast == {"epochs": 10, "batch_size": 7, "augment": "none"}

@@ -41,7 +41,7 @@ def test_every_method_meets_every_selection_and_rounds_are_rows_of_their_own() -
 
 
 def test_a_method_that_makes_its_own_images_is_one_row() -> None:
-    asked = grid(methods=("dafl", "kd"), own_images=frozenset({"dafl"}), rounds=4)
+    asked = grid(methods=("dafl", "kd"), rounds=4)
     asked.check()
     found = asked.rows([RANDOM, KD3])
     assert [(row.method, row.chosen_by, row.rounds) for row in found] == [
@@ -50,7 +50,7 @@ def test_a_method_that_makes_its_own_images_is_one_row() -> None:
         ("kd", "kd3", 0),
         ("kd", "kd3", 4),
     ]
-    grid(methods=("dafl",), own_images=frozenset({"dafl"}), strategies=()).check()
+    grid(methods=("dafl",), strategies=()).check()
 
 
 def test_another_seed_selects_anew_only_where_it_matters() -> None:

@@ -1,0 +1,40 @@
+"""Images that a method made, as files: a list that build-index takes like any crawl's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from PIL import Image
+
+from index.decoding import Pixels
+from index.files import atomic_path
+
+
+def list_path(workspace: Path, run: str) -> Path:
+    """Return the list of what a run's method made: WS/synthetic/RUN.jsonl, images in RUN/."""
+    return workspace / "synthetic" / f"{run}.jsonl"
+
+
+def write_images(workspace: Path, run: str, pixels: Pixels, facts: Mapping[str, str]) -> Path:
+    """Write images (N, S, S, 3) uint8 as PNG files, and last their list; return its path.
+
+    Each row of the list has a file's path, its number, and the facts (method, teacher), which
+    become the image's metadata. Files of a longer list before are removed.
+    """
+    listing = list_path(workspace, run)
+    folder = listing.with_suffix("")
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for number, image in enumerate(pixels):
+        name = f"{number:06d}.png"
+        with atomic_path(folder / name) as temporary, temporary.open("wb") as file:
+            Image.fromarray(image).save(file, "PNG")
+        rows.append({"path": f"{folder.name}/{name}", **facts, "run": run, "number": number})
+    for path in folder.glob("*.png"):
+        if not path.stem.isdecimal() or int(path.stem) >= len(pixels):
+            path.unlink()
+    with atomic_path(listing) as temporary:
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return listing

@@ -1,0 +1,92 @@
+"""What a method that makes its own images is made of: numbers, most of them weights."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+
+from distill.methods.base import Options
+
+
+class Weights(Options):
+    """L = bn L_bn + oh L_oh + adv L_adv + bal L_bal + act L_act; a weight of 0 costs nothing."""
+
+    bn: NonNegativeFloat = 0.0
+    oh: NonNegativeFloat = 0.0
+    adv: NonNegativeFloat = 0.0
+    bal: NonNegativeFloat = 0.0
+    act: NonNegativeFloat = 0.0
+
+
+class Recipe(Weights):
+    """What all of them share.
+
+    ``divergence`` is D of L_adv, ``batch`` the images made at once, ``student_steps`` the steps of
+    the student for one of the images'. ``loss`` is what the student learns by: T^2 KL with T the
+    ``temperature``, that with ``attention`` times the gap of attention maps, or L1 on logits.
+    """
+
+    divergence: Literal["kl", "l1", "js"] = "kl"
+    batch: PositiveInt = 256
+    student_steps: PositiveInt = 5
+    loss: Literal["kl", "attention", "l1"] = "kl"
+    temperature: PositiveFloat = 1.0
+    attention: NonNegativeFloat = 250.0
+
+
+class GeneratorRecipe(Recipe):
+    """A generator that learns while the student does.
+
+    ``latent`` is the length of its noise, ``width`` the channels of its last map, ``generator_lr``
+    Adam's rate; with ``same_noise`` the student is shown the noise that the generator learned on.
+    """
+
+    latent: PositiveInt = 100
+    width: PositiveInt = 64
+    generator_lr: PositiveFloat = 1e-3
+    same_noise: bool = False
+
+
+class ReplayRecipe(GeneratorRecipe):
+    """A generator, and a VAE that remembers what it made: ``replayed`` images a batch.
+
+    ``remembered`` is how many latent vectors are kept, ``kld`` the weight of the VAE's prior.
+    """
+
+    replayed: PositiveInt = 128
+    remembered: PositiveInt = 4096
+    kld: NonNegativeFloat = 1e-5
+
+
+class InversionRecipe(Recipe):
+    """Pixels that are optimised, ``steps`` of Adam at ``pixel_lr``, ``batch`` images a time.
+
+    ``tv`` and ``l2`` weigh the total variation and the norm of the images, ``jitter`` is by how
+    many pixels they are shifted at most before each step. ``most`` images are made in all.
+    """
+
+    steps: PositiveInt = 2000
+    pixel_lr: PositiveFloat = 0.05
+    tv: NonNegativeFloat = 2.5e-5
+    l2: NonNegativeFloat = 3e-8
+    jitter: int = Field(default=2, ge=0)
+    most: PositiveInt = 51200
+
+
+class ContrastRecipe(Recipe):
+    """A new generator a round, ``steps`` for it and its noise, and a memory bank for contrast.
+
+    ``cr`` weighs the contrast, ``tau`` is its temperature, ``bank`` how many negatives are kept,
+    ``embedding`` the length of what is compared. ``most`` images are made in all.
+    """
+
+    steps: PositiveInt = 500
+    latent: PositiveInt = 100
+    width: PositiveInt = 64
+    generator_lr: PositiveFloat = 1e-3
+    cr: NonNegativeFloat = 0.8
+    tau: PositiveFloat = 0.2
+    bank: PositiveInt = 4096
+    embedding: PositiveInt = 128
+    most: PositiveInt = 51200

@@ -1,0 +1,77 @@
+"""Methods that make a batch of images a round and let the student learn on all of them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from distill.datafree.generator import to_bytes
+from distill.datafree.pool import ImagePool
+from distill.datafree.recipe import ContrastRecipe, InversionRecipe, Recipe
+from distill.datafree.synthesiser import Compute, Moment, Synthesiser, frozen
+from distill.methods import Method
+from distill.networks import normalise
+
+MAKE, DRAW = 0, 1  # purposes of what is drawn
+
+
+class Rounds(Synthesiser):
+    """Before the first step and after every `student_steps` a round, up to `most` images.
+
+    Images are kept in 8 bits, as in a file.
+    """
+
+    slow: ClassVar[bool] = True
+    recipe: InversionRecipe | ContrastRecipe
+
+    def __init__(self, learner: Method, recipe: Recipe, compute: Compute, folder: Path) -> None:
+        super().__init__(learner, recipe, compute, folder)
+        self.pool = ImagePool(folder / "pool")
+
+    def prepare(self, moment: Moment) -> dict[str, float]:
+        """Make a round's images, where there are fewer rounds than are due."""
+        due = moment.step // self.recipe.student_steps + 1
+        if self.pool.parts >= due or len(self.pool) >= self.recipe.most:
+            return {}
+        self.begun = moment.step > 0
+        with frozen(self.learner):
+            images, made = self.make(moment.generator(MAKE))
+        self.pool.add(to_bytes(images, self.teacher.card.input))
+        return made
+
+    @abstractmethod
+    def make(self, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Make a round's images (batch, 3, S, S), normalised; return them and their terms."""
+
+    def images(self, count: int, moment: Moment) -> Tensor:
+        """Draw from all rounds."""
+        pixels = self.pool.draw(count, moment.generator(DRAW))
+        return normalise(pixels, self.teacher.card.input, self.compute.device)
+
+    def limit(self, steps: int) -> int:
+        """The images of all rounds that are due in so many steps."""
+        size = self.recipe.batch
+        rounds = -(-steps // self.recipe.student_steps), -(-self.recipe.most // size)
+        return min(rounds) * size
+
+    def sample(self, count: int, moment: Moment) -> Tensor:
+        """Draw without replacement: (count, S, S, 3) uint8, all where there are no more."""
+        return self.pool.sample(count, moment.generator(DRAW))
+
+    def random_targets(self, generator: torch.Generator) -> Tensor:
+        """Draw a class for each image of a round: (batch,)."""
+        drawn = torch.randint(self.teacher.num_classes, (self.recipe.batch,), generator=generator)
+        return drawn.to(self.compute.device)
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps; the images themselves are in files already."""
+        return {**super().state(), "parts": self.pool.parts}
+
+    def restore(self, state: dict[str, Any] | None) -> None:
+        """Go on from a checkpoint's state; None: begin with an empty pool."""
+        super().restore(state)
+        self.pool.rewind(state["parts"] if state else 0)

@@ -1,0 +1,142 @@
+"""Runs of methods that make their own images: what they are asked, and how they are begun."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distill.datafree.generator import start_of
+from distill.datafree.keeping import write_images
+from distill.datafree.learner import STUDENT, make_learner
+from distill.datafree.recipe import ContrastRecipe, GeneratorRecipe, Recipe
+from distill.datafree.registry import (
+    canonical,
+    data_free_names,
+    find_data_free,
+    is_data_free,
+    make_recipe,
+)
+from distill.datafree.synthesiser import batch_norm_taps
+from distill.datafree.trainer import DataFreeTrainer
+from distill.finish import Trained
+from distill.methods import Method, find_method
+from distill.networks import Network
+from distill.options import TrainOptions
+from distill.record import settings
+from index.errors import UsageError
+from index.progress import Progress
+
+if TYPE_CHECKING:
+    from distill.run import RunOptions
+
+_LISTENED_TO = {
+    *("epochs", "max_steps", "batch_size", "lr", "schedule", "augment", "seed"),
+    *("device", "precision", "checkpoint_every", "log_every"),
+}
+
+
+def complete(options: RunOptions) -> RunOptions:
+    """Return the options with a data-free method's own name and all numbers of its recipe.
+
+    Options of a method that trains on a manifest stay as they are.
+
+    Raises:
+        UsageError: a method without the manifest that it needs, or with what is another's.
+    """
+    if not is_data_free(options.method):
+        return _trained_on_a_manifest(options)
+    name = canonical(options.method)
+    if options.manifest is not None:
+        raise UsageError(f"--method {name} makes its own images: leave --manifest out")
+    if options.train.processes > 1:
+        raise UsageError(f"--method {name} trains in one process: start it without torchrun")
+    _refuse_others(name, options.train)
+    if "without" in options.method_options:
+        raise UsageError(f"--without is kd3's: {name} has no parts to leave out")
+    if options.keep_images < 0:
+        raise UsageError(f"--keep-images is {options.keep_images}: it must not be negative")
+    recipe = make_recipe(name, options.preset or "paper", options.method_options)
+    return replace(options, method=name, method_options=recipe.model_dump())
+
+
+def make_student_method(options: RunOptions, teacher: Network, student: Network) -> Method:
+    """Return what the student learns by, of completed options.
+
+    Raises:
+        MethodError: the networks do not fit the method, or it can make no images for them.
+    """
+    recipe = _recipe(options)
+    if recipe.bn:
+        batch_norm_taps(teacher)
+    if isinstance(recipe, GeneratorRecipe | ContrastRecipe):
+        start_of(teacher.card.input.size)
+    return make_learner(recipe, teacher, student)
+
+
+def train(
+    workspace: Path,
+    options: RunOptions,
+    teacher: Network,
+    method: Method,
+    folder: Path,
+    identity: dict[str, Any],
+    progress: Progress,
+) -> Trained:
+    """Train by completed options; what images are kept are there before the result says so.
+
+    Raises:
+        MethodError: the teacher does not fit the method.
+        UsageError: more images to keep than the method makes.
+    """
+    trainer = DataFreeTrainer(
+        method,
+        find_data_free(options.method).synthesiser,
+        _recipe(options),
+        options.train,
+        folder,
+        identity=identity,
+        progress=progress,
+    )
+    trainer.check_sample(options.keep_images)
+    steps, seconds = trainer.fit()
+    images = None
+    if options.keep_images:
+        facts = {"method": options.method, "teacher": teacher.key}
+        sample = trainer.sample(options.keep_images)
+        images = str(write_images(workspace, folder.name, sample, facts))
+    own = {**options.method_options, "preset": options.preset or "paper"}
+    row = settings(options.train, own, STUDENT, str(trainer.device))
+    return Trained(trainer.deployed(), trainer.device, steps, seconds, row, images=images)
+
+
+def _recipe(options: RunOptions) -> Recipe:
+    return make_recipe(options.method, "paper", options.method_options)  # which are all of them
+
+
+def _refuse_others(name: str, train: TrainOptions) -> None:
+    """Refuse options of the training that this loop would not listen to."""
+    for field in fields(TrainOptions):
+        if field.name not in _LISTENED_TO and getattr(train, field.name) != field.default:
+            option = field.name.replace("_", "-")
+            raise UsageError(
+                f"--{option} is for methods that train on a manifest: leave it out with --method "
+                f"{name}"
+            )
+
+
+def _trained_on_a_manifest(options: RunOptions) -> RunOptions:
+    find_method(options.method)  # or it is refused
+    names = ", ".join(data_free_names())
+    if options.manifest is None:
+        raise UsageError(
+            f"--method {options.method} trains on images of a crawl: give their --manifest, or a "
+            f"method that makes its own images ({names})"
+        )
+    for given, name in ((options.preset, "--preset"), (options.keep_images, "--keep-images")):
+        if given:
+            raise UsageError(
+                f"{name} is for methods that make their own images ({names}): leave "
+                f"it out with --method {options.method}"
+            )
+    return options

@@ -1,0 +1,231 @@
+"""The one loop of all methods that make their own images: images, then a step of the student.
+
+As in `distill.trainer`, a step is a function of (state, seed, step number), so that a resumed run
+ends with the bits of an undisturbed one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from distill.augment import AUGMENTATIONS
+from distill.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
+from distill.datafree.learner import STUDENT
+from distill.datafree.recipe import Recipe
+from distill.datafree.registry import STEPS_AN_EPOCH
+from distill.datafree.synthesiser import Compute, Moment, Synthesiser
+from distill.draws import Draws
+from distill.methods import Batch, Losses, Method
+from distill.metrics import MetricsLog
+from distill.networks import Network
+from distill.options import TrainOptions, resolve_precision
+from distill.schedule import SCHEDULES
+from index.decoding import Pixels
+from index.errors import KdcurateError, UsageError
+from index.progress import Progress, Silent
+
+AUGMENT, LEARN = 2, 3  # purposes of what is drawn, beside the synthesiser's
+
+
+class DataFreeTrainer:
+    """Trains a student on images that a synthesiser makes for it.
+
+    Args:
+        learner: the student's loss.
+        synthesiser: the kind of what makes the images.
+        recipe: its numbers.
+        options: of the training; an epoch is 400 steps.
+        folder: of the run.
+        identity: what else makes the run that run.
+        progress: is told of steps.
+    """
+
+    def __init__(
+        self,
+        learner: Method,
+        synthesiser: type[Synthesiser],
+        recipe: Recipe,
+        options: TrainOptions,
+        folder: Path,
+        *,
+        identity: dict[str, Any] | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        options.check()
+        self._options = options
+        self._folder = folder
+        self._identity = {**options.identity(), **(identity or {})}
+        self._progress = progress or Silent()
+        self._began = time.monotonic()
+        self._made = dict[str, float]()  # what the images' last step measured
+        self.total_steps = options.max_steps or options.epochs * STEPS_AN_EPOCH
+        folder.mkdir(parents=True, exist_ok=True)
+        self._metrics = MetricsLog(folder / "metrics.jsonl", options.log_every)
+        precision = resolve_precision(options.precision, options.device)
+        self._fabric = Fabric(accelerator=options.device, devices=1, precision=precision)
+        self._learner = learner
+        learner.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._optimizer = torch.optim.SGD(
+            [one for one in learner.parameters() if one.requires_grad],
+            lr=options.lr or STUDENT.lr,
+            momentum=STUDENT.momentum,
+            weight_decay=STUDENT.weight_decay,
+        )
+        compute = Compute(self.device, self._fabric.autocast)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(options.seed)
+            self._synthesiser = synthesiser(learner, recipe, compute, folder)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return self._fabric.device
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """Where the run's checkpoint lies."""
+        return checkpoint_path(self._folder)
+
+    @property
+    def synthesiser(self) -> Synthesiser:
+        """What makes the images."""
+        return self._synthesiser
+
+    def fit(self) -> tuple[int, float]:
+        """Train to the last step, from the checkpoint if there is one.
+
+        Returns:
+            Steps, and seconds in all processes.
+
+        Raises:
+            WorkspaceError: the checkpoint is of a run with other options, or its images are gone.
+            KdcurateError: a loss is no longer finite; the last checkpoint stays.
+        """
+        self._began = time.monotonic()
+        step = self._resume()
+        self._learner.train()
+        self._synthesiser.train()
+        with self._progress.step("Training", self.total_steps, "steps") as advance:
+            advance(step)
+            while step < self.total_steps:
+                self._prepare(step)
+                losses = self._take_step(step)
+                step += 1
+                self._record(step, losses)
+                advance(1)
+        return step, time.monotonic() - self._began
+
+    def deployed(self) -> Network:
+        """Return the student as it is now, as one network in eval mode."""
+        network: Network = self._learner.deployed()
+        return network.eval()
+
+    def sample(self, count: int) -> Pixels:
+        """Return images (count, S, S, 3) uint8, as those of steps after the last."""
+        # The next step at which a turn of the generator begins.
+        turn = self._synthesiser.recipe.student_steps
+        moment = Moment(-(-self.total_steps // turn) * turn, self._options.seed)
+        pixels: Pixels = self._synthesiser.sample(count, moment).numpy()
+        return pixels
+
+    def check_sample(self, count: int) -> None:
+        """Refuse, before any work, to keep more images than there will be.
+
+        Raises:
+            UsageError: the method makes fewer in so many steps.
+        """
+        limit = self._synthesiser.limit(self.total_steps)
+        if limit is not None and count > limit:
+            raise UsageError(
+                f"--keep-images {count}: in {self.total_steps} steps this method makes {limit}"
+            )
+
+    def _prepare(self, step: int) -> None:
+        moment = Moment(step, self._options.seed)
+        torch.manual_seed(moment.generator(LEARN).initial_seed())
+        made = self._synthesiser.prepare(moment)
+        if not made:
+            return
+        self._check_finite(made, step, "images")
+        self._made = {f"images_{name}": value for name, value in made.items()}
+        if self._synthesiser.slow:
+            self._checkpoint(step)
+
+    def _take_step(self, step: int) -> dict[str, float]:
+        moment = Moment(step, self._options.seed)
+        torch.manual_seed(moment.generator(LEARN).initial_seed())
+        images = self._synthesiser.images(self._options.batch_size, moment)
+        generator = moment.generator(AUGMENT)
+        batch = Batch(
+            AUGMENTATIONS[self._options.augment](images, Draws(generator)),
+            torch.ones(len(images), device=self.device),
+            epoch=1 + step // STEPS_AN_EPOCH,
+            generator=generator,
+        )
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._learning_rate(step)
+        with self._fabric.autocast():
+            losses = Losses.of(self._learner.loss(batch))
+        losses.total.backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        values = {name: value.item() for name, value in losses.scalars().items()}
+        self._check_finite(values, step, "student")
+        return values
+
+    def _check_finite(self, values: dict[str, float], step: int, whose: str) -> None:
+        if math.isfinite(values["total"]):
+            return
+        kept = self.checkpoint_path if self.checkpoint_path.is_file() else "not yet written"
+        remedy = "lower --lr" if whose == "student" else "lower its rate with --option"
+        raise KdcurateError(
+            f"the loss of the {whose} is {values['total']} at step {step}: {remedy}; the last good "
+            f"checkpoint is {kept}"
+        )
+
+    def _learning_rate(self, step: int) -> float:
+        schedule = SCHEDULES[self._options.schedule or STUDENT.schedule]
+        return float((self._options.lr or STUDENT.lr) * schedule(step / self.total_steps))
+
+    def _record(self, step: int, losses: dict[str, float]) -> None:
+        last = step == self.total_steps
+        values = {**losses, **self._made, "lr": self._learning_rate(step - 1)}
+        self._metrics.add(step, values, last=last)
+        if step % self._options.checkpoint_every == 0 or last:
+            self._checkpoint(step)
+
+    def _checkpoint(self, step: int) -> None:
+        state = {
+            "learner": self._learner.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "synthesiser": self._synthesiser.state(),
+            "made": self._made,
+            "step": step,
+            "seconds": time.monotonic() - self._began,
+            "metrics": self._metrics.unwritten,
+            "options": json.dumps(self._identity),
+        }
+        save_checkpoint(self.checkpoint_path, state)
+
+    def _resume(self) -> int:
+        state = load_checkpoint(self.checkpoint_path, self._identity)
+        if state is None:
+            self._synthesiser.restore(None)
+            self._metrics.rewind(0)
+            return 0
+        self._learner.load_state_dict(state["learner"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._synthesiser.restore(state["synthesiser"])
+        self._made = dict(state["made"])
+        step = int(state["step"])
+        self._began -= state["seconds"]
+        self._metrics.rewind(step, state["metrics"])
+        self._progress.say(f"resuming at step {step} of {self.total_steps}")
+        return step

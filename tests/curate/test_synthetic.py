@@ -1,0 +1,84 @@
+"""Images that a method made, beside those of the crawl: one command, then SQL and select."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from .conftest import Kdcurate
+from .helpers import IMAGES
+
+COUNT = 5
+SMALL = ("--option", "batch=4", "--option", "width=2", "--option", "latent=3")
+FAST = ("--preset", "fast", "--max-steps", 2, "--batch-size", 4, "--device", "cpu", "--workers", 0)
+
+
+def test_kept_images_are_catalogued_beside_the_crawl(
+    kdcurate: Kdcurate, workspace: Path, teacher: str
+) -> None:
+    done = kdcurate(
+        *("distill", "-w", workspace, "--method", "dafl", "--teacher", teacher),
+        *("--student", "cifar:resnet8", "--keep-images", COUNT, *SMALL, *FAST, "--json"),
+    )
+    assert done.code == 0, done.err
+    result = json.loads(done.out)
+    assert (result["kept"], result["steps"]) == (COUNT, 2)
+    query = (
+        "SELECT metadata->>'method' AS method, metadata->>'run' AS run, count(*) AS images, "
+        "count(DISTINCT image_id) AS ids, count(v.embedder) AS vectors FROM locations "
+        "LEFT JOIN vectors v USING (image_id) WHERE metadata->>'run' IS NOT NULL GROUP BY ALL"
+    )
+    (row,) = json.loads(kdcurate("sql", query, "-w", workspace, "--json").out)
+    expected = {"method": "dafl", "run": result["run"]}
+    assert row == expected | {"images": COUNT, "ids": COUNT, "vectors": COUNT}
+    # The crawl's own are still there, and can be asked for alone.
+    counted = kdcurate("sql", "SELECT count(*) AS n FROM images", "-w", workspace, "--json")
+    assert json.loads(counted.out) == [{"n": IMAGES + COUNT}]
+    selected = kdcurate(
+        *("select", "-w", workspace, "--teacher", teacher, "--strategy", "msp", "--name", "web"),
+        *("--budget", 1000, "--where", "metadata->>'method' IS NULL", "--workers", 0, "--json"),
+    )
+    assert selected.code == 0, selected.err
+    assert json.loads(selected.out)["selected"] <= IMAGES
+    taken = (
+        "SELECT count(*) AS n FROM selected s JOIN locations l USING (image_id) "
+        "WHERE s.manifest = 'web' AND l.metadata->>'method' IS NOT NULL"
+    )
+    assert json.loads(kdcurate("sql", taken, "-w", workspace, "--json").out) == [{"n": 0}]
+    page = workspace / "report.html"
+    reported = kdcurate("report", "-w", workspace, "-o", page, "--device", "cpu", "--workers", 0)
+    assert reported.code == 0, reported.err
+    assert result["run"] in page.read_text("utf-8")
+
+
+def test_without_a_crawl_the_teacher_embeds_them(
+    kdcurate: Kdcurate, tmp_path: Path, teacher: str
+) -> None:
+    command = (
+        *("distill", "-w", tmp_path / "new", "--method", "dafl", "--teacher", teacher),
+        *("--student", "cifar:resnet8", *SMALL, *FAST, "--json"),
+    )
+    planned = kdcurate(*command, "--dry-run")
+    assert planned.code == 0, planned.err
+    plan = json.loads(planned.out)
+    assert (plan["steps"], plan["batch_size"], plan["bal"]) == (2, 4, 20)
+    assert not (tmp_path / "new").exists()
+    done = kdcurate(*command, "--keep-images", COUNT)
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["run"] == plan["run"]
+    query = "SELECT count(*) AS n FROM vectors JOIN images ON id = image_id"
+    assert json.loads(kdcurate("sql", query, "-w", tmp_path / "new", "--json").out) == [
+        {"n": COUNT}
+    ]
+
+
+def test_a_method_of_the_crawl_wants_its_manifest(
+    kdcurate: Kdcurate, workspace: Path, teacher: str
+) -> None:
+    common = ("distill", "-w", workspace, "--teacher", teacher, "--student", "cifar:resnet8")
+    found = kdcurate(*common, "--method", "kd")
+    assert found.code == 2 and "give their --manifest, or a method that makes" in found.err
+    found = kdcurate(*common, "--method", "cmi", "--manifest", "first")
+    assert found.code == 2 and "leave --manifest out" in found.err
+    found = kdcurate(*common, "--method", "cmi", "--rounds", 3)
+    assert found.code == 2 and "--rounds is for methods that train on a manifest" in found.err

@@ -1,0 +1,154 @@
+"""Runs without a manifest: their files, their rows, the images that they keep, what is refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from distill.datafree.keeping import list_path, write_images
+from distill.datafree.run import complete
+from distill.networks import InputSpec, load_network, save_student
+from distill.options import TrainOptions
+from distill.run import RunOptions, RunResult, distill, make_method, run_name
+from index.catalog import Catalog
+from index.errors import MethodError, UsageError
+
+from ..workspaces import TEACHER, save_noise, save_teacher
+
+TRAIN = TrainOptions(
+    max_steps=4, batch_size=4, device="cpu", precision="float32", augment="none", log_every=2
+)
+SMALL = {"batch": "4", "width": "2", "latent": "3"}
+
+
+@pytest.fixture(scope="module")
+def card(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_teacher(tmp_path_factory.mktemp("teacher"))
+
+
+def asked(card: Path, **given: Any) -> RunOptions:
+    options = RunOptions(None, str(card), TEACHER, "dafl", TRAIN, SMALL, preset="fast", workers=0)
+    return replace(options, **given)
+
+
+def run(workspace: Path, card: Path, **given: Any) -> RunResult:
+    options = asked(card, **given)
+    return distill(Catalog(workspace), options, teacher=load_network(options.teacher))
+
+
+def rows(workspace: Path, query: str) -> list[tuple[Any, ...]]:
+    with Catalog(workspace).read() as connection:
+        return connection.execute(query).fetchall()
+
+
+def test_a_run_needs_no_workspace_and_leaves_its_row_and_its_student(
+    card: Path, tmp_path: Path
+) -> None:
+    for seed, label in enumerate(("0", "1", "2")):
+        save_noise(tmp_path / "data" / label / f"{seed}.png", seed)
+    done = run(tmp_path / "ws", card, evaluate_on=str(tmp_path / "data"))
+    assert done.run.startswith("dafl-resnet8-s0-") and done.steps == 4
+    assert done.accuracy is not None
+    student, teacher = load_network(done.student), load_network(card)
+    facts = {"method": "dafl", "run": done.run, "seed": "0", "teacher": teacher.key}
+    assert student.card.provenance == facts
+    row = "SELECT name, manifest, method, teacher, student, options->>'preset', steps FROM runs"
+    expected = (done.run, None, "dafl", teacher.key, student.key, "fast", 4)
+    assert rows(tmp_path / "ws", row) == [expected]
+    ((options,),) = rows(tmp_path / "ws", "SELECT options FROM runs")
+    assert {"bal": 20.0, "width": 2, "batch_size": 4}.items() <= json.loads(options).items()
+    seen = rows(tmp_path / "ws", "SELECT run, manifest, strategy, pool FROM runs_with_manifest")
+    assert seen == [(done.run, None, None, None)]
+    names = rows(tmp_path / "ws", "SELECT DISTINCT name FROM metrics ORDER BY 1")
+    assert {("total",), ("images_bal",), ("lr",)} <= set(names)
+
+
+def test_the_same_command_reads_the_result_and_later_keeps_images(
+    card: Path, tmp_path: Path
+) -> None:
+    first = run(tmp_path, card)
+    assert first == run(tmp_path, card) and first.images is None
+    kept = run(tmp_path, card, keep_images=6)
+    assert kept.run == first.run and kept.kept == 6
+    assert kept.images == str(list_path(tmp_path, first.run))
+    assert kept == run(tmp_path, card, keep_images=6)  # nothing is made again
+    save_noise(tmp_path / "data" / "0" / "0.png", 0)
+    later = run(tmp_path, card, evaluate_on=str(tmp_path / "data"))
+    assert (later.images, later.kept) == (kept.images, 6) and later.accuracy is not None
+    table = [json.loads(line) for line in Path(kept.images).read_text().splitlines()]
+    assert [row["number"] for row in table] == list(range(6))
+    assert {(row["method"], row["run"]) for row in table} == {("dafl", first.run)}
+    for row in table:
+        with Image.open(Path(kept.images).parent / row["path"]) as image:
+            assert (image.format, image.size, image.mode) == ("PNG", (8, 8), "RGB")
+
+
+def test_fewer_images_leave_none_of_the_others(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(256, size=(5, 8, 8, 3), dtype=np.uint8)
+    for count in (5, 2):
+        listing = write_images(tmp_path, "r", pixels[:count], {"method": "dafl"})
+    assert len(list((tmp_path / "synthetic" / "r").iterdir())) == 2
+    row = json.loads(listing.read_text().splitlines()[1])
+    assert row == {"path": "r/000001.png", "method": "dafl", "run": "r", "number": 1}
+    with Image.open(listing.parent / row["path"]) as image:
+        np.testing.assert_array_equal(np.asarray(image), pixels[1])
+
+
+def test_the_name_follows_from_the_numbers_whatever_they_were_called(card: Path) -> None:
+    teacher = load_network(card)
+
+    def name(**given: Any) -> str:
+        return run_name(complete(asked(card, **given)), teacher, "")
+
+    assert name(method="di", method_options={}) == name(method="deepinversion", method_options={})
+    as_default = {**SMALL, "bal": "20.0"}
+    assert name(method_options=as_default) == name() == name(keep_images=5)
+    assert name(preset="paper", method_options={}) != name(method_options={})
+    assert name(method_options={**SMALL, "bal": "5"}) != name()
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"manifest": "m"}, "--method dafl makes its own images: leave --manifest out"),
+        ({"train": replace(TRAIN, rounds=2)}, "--rounds is for methods that train on a manifest"),
+        ({"method": "kd"}, r"--method kd trains on images of a crawl: .*--manifest.*dafl, dfad"),
+        ({"method": "kd", "manifest": "m"}, "--preset is for methods that make their own images"),
+        (
+            {"method": "kd", "manifest": "m", "preset": None, "keep_images": 3},
+            "--keep-images is for methods that make their own images",
+        ),
+        ({"preset": "slow"}, "--preset is 'slow': choose one of paper, fast"),
+        ({"keep_images": -1}, "--keep-images is -1"),
+        ({"method_options": {"without": ["dynamic"]}}, "--without is kd3's: dafl has no parts"),
+        ({"method_options": {"cr": 1}}, "method dafl, option 'cr'"),
+    ],
+)
+def test_what_does_not_go_together_is_named(card: Path, given: dict[str, Any], named: str) -> None:
+    with pytest.raises(UsageError, match=named):
+        complete(asked(card, **given))
+
+
+def test_an_unknown_method_is_told_of_all(card: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no distillation method 'dalf': did you mean 'dafl'"):
+        run(tmp_path, card, method="dalf", manifest="m", preset=None)
+
+
+def test_a_teacher_that_does_not_fit_is_refused_before_any_work(tmp_path: Path) -> None:
+    spec = InputSpec(size=30)
+    network = load_network("cifar:lenet5", num_classes=3, input=spec, allow_random=True)
+    card = save_student(network, tmp_path, provenance={})
+    for method, named in (("dfq", "has no BatchNorm.*use dafl"), ("dafl", "30 pixels")):
+        options = complete(asked(card, method=method, method_options={}))
+        with pytest.raises(MethodError, match=named):
+            make_method(options, load_network(card))
+    assert not (tmp_path / "runs").exists()

@@ -1,0 +1,206 @@
+"""The loop of methods without images: turns, rates, logs, and runs that were interrupted."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from distill.datafree import trainer as loop
+from distill.datafree.learner import make_learner
+from distill.datafree.registry import data_free_names, find_data_free, make_recipe
+from distill.datafree.trainer import DataFreeTrainer
+from distill.metrics import read_metrics
+from distill.networks import InputSpec, load_network
+from distill.options import TrainOptions
+from index.errors import KdcurateError, UsageError, WorkspaceError
+from index.progress import Silent
+
+from ..helpers import tiny
+from ..test_trainer import StopAfter, Stopped
+from .small import small
+
+
+def trainer(name: str, folder: Path, progress: Silent | None = None, **given: Any) -> Any:
+    more = {"student_steps": 3} if name in ("deepinversion", "adi", "cmi") else {}
+    recipe = make_recipe(name, "paper", small(name, **(more | given.pop("recipe", {}))))
+    usual = {"max_steps": 8, "batch_size": 5, "augment": "none", "device": "cpu"}
+    usual |= {"precision": "float32", "checkpoint_every": 2, "log_every": 3}
+    options = TrainOptions(**{**usual, **given})
+    learner = make_learner(recipe, tiny(0), tiny(1))
+    kind = find_data_free(name).synthesiser
+    return DataFreeTrainer(learner, kind, recipe, options, folder, progress=progress)
+
+
+def parts(made: DataFreeTrainer) -> dict[str, Any]:
+    kept = torch.load(made.checkpoint_path, weights_only=True)
+    return {name: kept[name] for name in ("learner", "optimizer", "synthesiser", "step", "made")}
+
+
+def same(one: DataFreeTrainer, other: DataFreeTrainer) -> None:
+    torch.testing.assert_close(parts(one), parts(other), rtol=0, atol=0)
+    logs = [(it.checkpoint_path.parents[1] / "metrics.jsonl").read_bytes() for it in (one, other)]
+    assert logs[0] == logs[1]
+
+
+# Every method
+
+
+@pytest.mark.parametrize("name", data_free_names())
+def test_a_resumed_run_is_the_undisturbed_one(name: str, tmp_path: Path) -> None:
+    """Weights, moments, memory, pool, and log, to the last bit."""
+    given = {"augment": "crop"} if name in ("cmi", "deepinversion") else {}
+    whole = trainer(name, tmp_path / "whole", **given)
+    whole.fit()
+    for steps in (1, 4, 100):
+        torch.manual_seed(steps)  # what another process drew before must not matter
+        stopped = trainer(name, tmp_path / "stopped", StopAfter(steps), **given)
+        try:
+            stopped.fit()
+        except Stopped:
+            continue
+    same(whole, stopped)
+    np.testing.assert_array_equal(whole.sample(7), stopped.sample(7))
+
+
+@pytest.mark.parametrize("name", ["deepinversion", "cmi"])
+def test_a_round_whose_checkpoint_was_not_written_is_made_again(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file lies there and counts for nothing."""
+    whole = trainer(name, tmp_path / "whole")
+    whole.fit()
+    folder, calls = tmp_path / "killed", 0
+    kept = loop.save_checkpoint
+
+    def save(path: Path, state: dict[str, Any]) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 3:  # of the second round, at step 3
+            raise Stopped
+        kept(path, state)
+
+    monkeypatch.setattr(loop, "save_checkpoint", save)
+    with pytest.raises(Stopped):
+        trainer(name, folder).fit()
+    assert len(list((folder / "pool").glob("*.npy"))) == 2
+    (folder / "pool" / "00007.npy").write_bytes(b"of nobody")
+    again = trainer(name, folder)
+    again.fit()
+    same(whole, again)
+    assert [path.name for path in sorted((folder / "pool").iterdir())] == [
+        f"{number:05d}.npy" for number in range(3)
+    ]
+
+
+@pytest.mark.parametrize("name", ["dfq", "adi"])
+def test_seeds_are_other_runs(name: str, tmp_path: Path) -> None:
+    first, second = (trainer(name, tmp_path / str(seed), seed=seed) for seed in (0, 1))
+    first.fit(), second.fit()
+    one, other = (found.deployed().state_dict() for found in (first, second))
+    assert not torch.equal(one["module.fc.weight"], other["module.fc.weight"])
+    assert not np.array_equal(first.sample(4), second.sample(4))
+
+
+def test_a_student_learns_what_the_teacher_says_of_the_images(tmp_path: Path) -> None:
+    made = trainer("dafl", tmp_path, max_steps=60, lr=0.05, log_every=10)
+    made.fit()
+    lost = [row["total"] for row in read_metrics(tmp_path / "metrics.jsonl")]
+    assert lost[-1] < 0.5 * lost[0]
+
+
+@pytest.mark.parametrize("name", ["dafl", "cmi", "zskt"])
+def test_networks_of_the_zoo(name: str, tmp_path: Path) -> None:
+    """ResNets, as on a user's machine: their deeper maps, and bfloat16."""
+    spec = InputSpec(size=16)
+    teacher, student = (
+        load_network("cifar:resnet8", num_classes=3, input=spec, seed=seed, allow_random=True)
+        for seed in (0, 1)
+    )
+    recipe = make_recipe(name, "paper", small(name, student_steps=2))
+    options = TrainOptions(max_steps=3, batch_size=4, device="cpu", precision="bfloat16")
+    learner = make_learner(recipe, teacher, student)
+    made = DataFreeTrainer(learner, find_data_free(name).synthesiser, recipe, options, tmp_path)
+    assert made.fit()[0] == 3
+    assert made.sample(3).shape == (3, 16, 16, 3)
+
+
+# Rates, logs, samples
+
+
+def test_the_rate_is_the_published_one_unless_given(tmp_path: Path) -> None:
+    trainer("dafl", tmp_path / "own", log_every=1).fit()
+    rates = [row["lr"] for row in read_metrics(tmp_path / "own" / "metrics.jsonl")]
+    assert rates == pytest.approx([0.05 * (1 + math.cos(math.pi * s / 8)) for s in range(8)])
+    given = {"lr": 0.4, "schedule": "two-step"}
+    trainer("dafl", tmp_path / "given", log_every=1, **given).fit()
+    rates = [row["lr"] for row in read_metrics(tmp_path / "given" / "metrics.jsonl")]
+    assert rates == pytest.approx([0.4] * 4 + [0.04] * 3 + [0.004])
+
+
+def test_an_epoch_is_400_steps(tmp_path: Path) -> None:
+    assert trainer("dafl", tmp_path, epochs=3, max_steps=None).total_steps == 1200
+
+
+def test_the_log_tells_of_the_images_at_every_step(tmp_path: Path) -> None:
+    trainer("dfq", tmp_path, log_every=1).fit()
+    rows = read_metrics(tmp_path / "metrics.jsonl")
+    images = {f"images_{name}" for name in ("total", "bn", "oh", "adv", "bal")}
+    assert all(set(row) == {"step", "total", "kl", "hard", "lr"} | images for row in rows)
+    total = [row["images_total"] for row in rows]
+    assert len(set(total)) == 1  # the generator's first of two turns lasts 10 steps
+    parts_of = [rows[0][f"images_{name}"] for name in ("bn", "oh", "adv", "bal")]
+    assert sum(parts_of) == pytest.approx(total[0], rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["dafl", "zskt", "pre", "cmi"])
+def test_samples_are_different_images_and_more_of_them_begin_alike(
+    name: str, tmp_path: Path
+) -> None:
+    made = trainer(name, tmp_path)
+    made.fit()
+    few, many = made.sample(4), made.sample(13)
+    assert few.shape == (4, 8, 8, 3) and few.dtype == np.uint8 and many.shape == (13, 8, 8, 3)
+    np.testing.assert_array_equal(few, many[:4])
+    assert len(np.unique(many.reshape(13, -1), axis=0)) == 13
+
+
+def test_no_more_images_can_be_kept_than_are_made(tmp_path: Path) -> None:
+    made = trainer("cmi", tmp_path / "cmi", max_steps=8)  # three rounds of 6
+    made.check_sample(18)
+    with pytest.raises(UsageError, match="--keep-images 19: in 8 steps this method makes 18"):
+        made.check_sample(19)
+    few = trainer("cmi", tmp_path / "few", max_steps=8, recipe={"most": 7})
+    with pytest.raises(UsageError, match="makes 12"):
+        few.check_sample(13)
+    trainer("dafl", tmp_path / "dafl").check_sample(10**9)
+
+
+# What goes wrong
+
+
+def test_another_recipe_is_another_run(tmp_path: Path) -> None:
+    trainer("dafl", tmp_path).fit()
+    with pytest.raises(WorkspaceError, match="lr = None, not 0.3: give this run another --run"):
+        trainer("dafl", tmp_path, lr=0.3).fit()
+
+
+def test_a_pool_that_lost_a_file_is_named(tmp_path: Path) -> None:
+    trainer("cmi", tmp_path).fit()
+    (tmp_path / "pool" / "00001.npy").unlink()
+    with pytest.raises(WorkspaceError, match=r"00001\.npy is gone or damaged: delete"):
+        trainer("cmi", tmp_path).fit()
+
+
+def test_losses_that_are_no_numbers_say_whose_they_are(tmp_path: Path) -> None:
+    with pytest.raises(KdcurateError, match="the student is (nan|inf) at step .: lower --lr"):
+        trainer("dfad", tmp_path / "student", lr=1e30).fit()
+    made = trainer("dafl", tmp_path / "images")
+    with torch.no_grad():
+        made.synthesiser.generator.linear.weight.fill_(math.nan)
+    with pytest.raises(KdcurateError, match="loss of the images is nan at step 0.*not yet written"):
+        made.fit()
