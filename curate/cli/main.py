@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from curate.cli import build, duplicates, inspect, manifests, search, select, train
+from curate.cli import build, duplicates, inspect, manifests, report, search, select, train
 from curate.cli.output import note
 from index import __version__
 from index.errors import KdcurateError
@@ -33,6 +33,7 @@ train.register(app)
 search.register(app)
 inspect.register(app)
 manifests.register(app)
+report.register(app)
 
 
 def _print_version(asked: bool) -> None:
