@@ -200,8 +200,8 @@ class Trainer:
                 f"checkpoint is {kept}"
             )
         if self._recent is not None:
-            heard: Any = self._fabric.all_gather((batch.places, losses.logits))
-            self._recent.note(*heard, step)
+            places, logits = self._fabric.all_gather((batch.places, losses.logits))
+            self._recent.note(places, logits, step)
         return values
 
     def _batch(self, step: int, generator: torch.Generator) -> Batch:
