@@ -26,6 +26,7 @@ from typing import Any
 
 import torch
 
+from curate.cli.arguments import pick_device
 from curate.networks import scored_pool
 from curate.options import SelectOptions
 from curate.rounds import prepare_rounds
@@ -56,6 +57,7 @@ class Bench:
     steps: int
     rounds: int
     budget: int
+    device: str
 
     @property
     def catalog(self) -> Catalog:
@@ -89,7 +91,12 @@ class Bench:
             student=self.student,
             method=self.method,
             train=TrainOptions(
-                max_steps=self.steps, lr=0.2, schedule="onecycle", seed=seed, **asked
+                max_steps=self.steps,
+                lr=0.2,
+                schedule="onecycle",
+                seed=seed,
+                device=self.device,
+                **asked,
             ),
             method_options={},
             name=name,
@@ -194,12 +201,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--rounds", type=int, default=32, help="an epoch each, of 6,000 images")
     parser.add_argument("--budget", type=int, default=6000)
+    parser.add_argument("--device", default="auto")
     parser.add_argument("--refresh", nargs="+", default=[NONE, "lazy", "full"])
     options = parser.parse_args(arguments)
     if options.data is None:
         parser.error("give --data DIR, or set KDCURATE_DATA")
     card = Path(options.data) / f"teachers/{options.teacher}.toml"
-    sizes = (options.steps, options.rounds, options.budget)
+    sizes = (options.steps, options.rounds, options.budget, pick_device(options.device))
     places = (Path(options.data), options.workspace, card)
     bench = Bench(*places, options.student, options.method, *sizes)
     bench.prepare()

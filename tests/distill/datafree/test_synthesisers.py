@@ -190,7 +190,9 @@ def test_the_students_losses() -> None:
     assert isinstance(kd, KD) and kd.options.temperature == 20
     zskt = make_learner(make_recipe("zskt", "paper", {}), teacher, student)
     assert isinstance(zskt, AT)
-    found = {name: float(one.detach()) for name, one in zskt.loss(batch(pictures)).scalars().items()}
+    found = {
+        name: float(one.detach()) for name, one in zskt.loss(batch(pictures)).scalars().items()
+    }
     assert found["total"] == pytest.approx(found["kl"] + 250 * found["attention"], rel=1e-5)
     kl = float(terms.kl_divergence(z_t, z_s).mean())
     assert found["kl"] == pytest.approx(kl, rel=1e-4)
