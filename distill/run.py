@@ -102,6 +102,7 @@ def distill(
     folder = catalog.workspace / "runs" / name
     identity = _identity(options, teacher, selection.content_hash)
     method = make_method(options, teacher)
+    job = _Job(catalog, options, teacher, method, selection, folder, identity, processes, progress)
     with _alone(folder) if processes.first else nullcontext():
         finished = processes.of_first(lambda: read_result(folder, identity))
         if finished and options.evaluate_on in (None, finished.evaluated_on):
@@ -110,26 +111,92 @@ def distill(
         if options.train.rounds and not processes.first:
             make_reselect = _asks_the_first
         with told_if_out_of_memory(options.train, checkpoint_path(folder)):
-            trainer = _trainer(
-                catalog,
-                options,
-                identity,
-                method,
-                selection,
-                folder,
-                make_reselect,
-                processes,
-                progress,
-            )
+            trainer = job.trainer(make_reselect)
         result = trainer.fit()
+        return processes.of_first(lambda: job.finish(trainer, result))
 
-        def finish() -> RunResult:
-            begun_with = selection.content_hash
-            done = _finish(catalog, options, teacher, trainer, result, folder, begun_with, progress)
-            write_result(folder, done, identity)
-            return done
 
-        return processes.of_first(finish)
+@dataclass(frozen=True)
+class _Job:
+    """A run that is to be trained, and where to."""
+
+    catalog: Catalog
+    options: RunOptions
+    teacher: Network
+    method: Method
+    selection: Selection
+    folder: Path
+    identity: dict[str, Any]
+    processes: Processes
+    progress: Progress
+
+    def trainer(self, make_reselect: MakeReselect | None) -> Trainer:
+        """Load the images and make what trains on them."""
+        options = self.options
+        only = (DECIDED if make_reselect else CHOSEN).format(literal(options.manifest))
+        images = load_pool(
+            self.catalog,
+            self.method.student.card.input.view(),
+            only=only,
+            cache_budget_gib=options.cache_budget_gib,
+            workers=options.workers,
+            progress=self.progress,
+            processes=self.processes,
+        )
+        return Trainer(
+            self.method,
+            images,
+            self.selection,
+            options.train,
+            self.folder,
+            reselect=make_reselect(self.folder.name, images.ids) if make_reselect else None,
+            identity=self.identity,
+            progress=self.progress,
+            processes=self.processes,
+            spare_bytes=options.cache_budget_gib * 2**30 - images.in_memory,
+        )
+
+    def finish(self, trainer: Trainer, result: TrainResult) -> RunResult:
+        """Write the student, evaluate it, and record the run."""
+        network = trainer.deployed()
+        card = save_student(network, self.folder, provenance=self._provenance(result.selection))
+        accuracy, data = None, self.options.evaluate_on
+        if data:
+            self.progress.say(f"evaluating on {data}")
+            labelled = load_labelled(data, network.card.input.view(), network.card.classes)
+            accuracy = evaluate(network, labelled, trainer.device).accuracy
+        name = self.folder.name
+        done = RunResult(name, str(card), accuracy, result.steps, result.seconds, data)
+        self._record(trainer, done, result.selection)
+        write_result(self.folder, done, self.identity)
+        return done
+
+    def _provenance(self, last: Selection) -> dict[str, str]:
+        return {
+            "manifest": last.manifest,
+            "manifest_hash": last.content_hash,
+            "teacher": self.teacher.key,
+            "method": self.options.method,
+            "seed": str(self.options.train.seed),
+            "run": self.folder.name,
+        }
+
+    def _record(self, trainer: Trainer, done: RunResult, last: Selection) -> None:
+        card, options = Path(done.student), self.options
+        made_of = hashes(self.teacher, card, self.selection.content_hash, last.content_hash)
+        row = settings(options.train, self.method, str(trainer.device))
+        record_run(
+            self.catalog,
+            card,
+            self.folder,
+            manifest=options.manifest,
+            method=options.method,
+            teacher=self.teacher.key,
+            options={**row, "hashes": made_of},
+            steps=done.steps,
+            seconds=done.seconds,
+            accuracy=done.accuracy,
+        )
 
 
 @contextmanager
@@ -190,41 +257,6 @@ def refuse_rounds(options: RunOptions) -> None:
         )
 
 
-def _trainer(
-    catalog: Catalog,
-    options: RunOptions,
-    identity: dict[str, Any],
-    method: Method,
-    selection: Selection,
-    folder: Path,
-    make_reselect: MakeReselect | None,
-    processes: Processes,
-    progress: Progress,
-) -> Trainer:
-    only = (DECIDED if make_reselect else CHOSEN).format(literal(options.manifest))
-    images = load_pool(
-        catalog,
-        method.student.card.input.view(),
-        only=only,
-        cache_budget_gib=options.cache_budget_gib,
-        workers=options.workers,
-        progress=progress,
-        processes=processes,
-    )
-    return Trainer(
-        method,
-        images,
-        selection,
-        options.train,
-        folder,
-        reselect=make_reselect(folder.name, images.ids) if make_reselect else None,
-        identity=identity,
-        progress=progress,
-        processes=processes,
-        spare_bytes=options.cache_budget_gib * 2**30 - images.in_memory,
-    )
-
-
 def _identity(options: RunOptions, teacher: Network, content_hash: str) -> dict[str, Any]:
     """What makes a run that run: with the same, it resumes; with another, it is another run."""
     return {
@@ -240,48 +272,3 @@ def _identity(options: RunOptions, teacher: Network, content_hash: str) -> dict[
 def _student_identity(student: str) -> str:
     """A card's file may change; what its network computes is what counts."""
     return network_key(resolve(student)) if student.endswith(".toml") else student
-
-
-def _finish(
-    catalog: Catalog,
-    options: RunOptions,
-    teacher: Network,
-    trainer: Trainer,
-    result: TrainResult,
-    folder: Path,
-    manifest_hash: str,
-    progress: Progress,
-) -> RunResult:
-    provenance = {
-        "manifest": result.selection.manifest,
-        "manifest_hash": result.selection.content_hash,
-        "teacher": teacher.key,
-        "method": options.method,
-        "seed": str(options.train.seed),
-        "run": folder.name,
-    }
-    network = trainer.deployed()
-    card = save_student(network, folder, provenance=provenance)
-    accuracy = None
-    if options.evaluate_on:
-        progress.say(f"evaluating on {options.evaluate_on}")
-        data = load_labelled(options.evaluate_on, network.card.input.view(), network.card.classes)
-        accuracy = evaluate(network, data, trainer.device).accuracy
-    done = RunResult(
-        folder.name, str(card), accuracy, result.steps, result.seconds, options.evaluate_on
-    )
-    last = result.selection.content_hash
-    row = settings(options.train, trainer.method, str(trainer.device))
-    record_run(
-        catalog,
-        card,
-        folder,
-        manifest=options.manifest,
-        method=options.method,
-        teacher=teacher.key,
-        options={**row, "hashes": hashes(teacher, card, manifest_hash, last)},
-        steps=done.steps,
-        seconds=done.seconds,
-        accuracy=done.accuracy,
-    )
-    return done
