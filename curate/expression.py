@@ -56,6 +56,8 @@ def parse(text: str, known: Collection[str]) -> Expression:
         UsageError: it cannot be read, has more in it than arithmetic, or a name that is not known
             (the message gives the nearest).
     """
+    if not text.strip():
+        raise UsageError("--rank is empty: give an expression, such as '0.6*kd3 - 0.3*bn_shift'")
     if len(text) > _LONGEST:
         raise UsageError(f"--rank has {len(text)} characters: it may have {_LONGEST}")
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from curate.modes import settled_mode
 from curate.pool import Pool
+from curate.prompts import CLIP_TEXT, check_prompts
 from curate.reference_images import load_reference
 from curate.scoring import Scorer, score_pool
 from curate.search import choose_embedder
@@ -32,6 +33,7 @@ def scored_pool(
     teacher: str,
     student: str | None = None,
     *,
+    needs: Collection[str] = (),
     reference: Sequence[str] = (),
     device: str = "cpu",
     workers: int | None = None,
@@ -40,14 +42,16 @@ def scored_pool(
 ) -> Pool:
     """Score with teacher and student what they have not scored yet; return the pool as they see it.
 
-    `reference` names the sources of its reference set, see `curate.reference_images`; `logits` says
-    how much of the networks' is kept, see `curate.compact`: None as there is, or all.
+    `needs` are the signals that it is scored for: what none of these networks can give is refused
+    before anything is read. `reference` names the sources of its reference set, see
+    `curate.reference_images`; `logits` says how much of the networks' is kept: None as there is,
+    or all; see `curate.compact`.
 
     Raises:
         DataError: no image of the reference can be read.
         NetworkError: a card or spec that cannot be loaded.
         UsageError: the two have different numbers of classes, or logits that are there are kept
-            otherwise than asked.
+            otherwise than asked, or a need that these networks cannot meet.
         WorkspaceError: there is no catalog; nothing is made in its place.
     """
     embedder = first_embedder(catalog)
@@ -58,6 +62,9 @@ def scored_pool(
             f"{teacher} has {network.num_classes} classes, {student} {learner.num_classes}: "
             "they must be the same"
         )
+    if CLIP_TEXT in needs:
+        _, card = choose_embedder(catalog, embedder)
+        check_prompts(card, network.key, network.card.classes)
     for model in filter(None, (network, learner)):  # before anything is read or scored
         mode = settled_mode(catalog, model.key, model.num_classes, logits)
         if progress and logits not in (None, mode):

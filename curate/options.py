@@ -85,14 +85,24 @@ class SelectOptions:
             check_bits(self.perceptual, "--perceptual")
         self.filters.check()
 
-    def check_reference(self, *, given: bool) -> None:
-        """Check that a reference set is given where strategy or weights need one; before any work.
+    def check_given(self, *, student: bool, reference: bool, index: bool) -> None:
+        """Check that there are the networks, images and vectors that these options need.
 
         Raises:
-            UsageError: it is not.
+            UsageError: one of them is not; the message names the option that it needs.
         """
-        check_reference(self.strategy, self.make_strategy().needs, given=given)
-        check_reference(f"--weights {self.weights}", self.weighed_by, given=given)
+        strategy = self.make_strategy()
+        if strategy.needs_student and not student:
+            otherwise = ", or --alpha 1" if hasattr(strategy, "alpha") else ""
+            raise UsageError(f"{self.strategy} needs a student: give --student CARD{otherwise}")
+        check_reference(self.strategy, strategy.needs, given=reference)
+        check_reference(f"--weights {self.weights}", self.weighed_by, given=reference)
+        if self.near_duplicates is not None and not index:
+            raise UsageError("--near-duplicates needs an index: run build-index with an embedder")
+        if self.method is not None and not index:
+            raise UsageError(
+                f"--diversity {self.diversity} needs an index: run build-index with an embedder"
+            )
 
     def _check_composition(self) -> None:
         if self.balance is not None and self.balance not in BALANCES:

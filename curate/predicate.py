@@ -85,6 +85,8 @@ def _parse(connection: duckdb.DuckDBPyConnection, predicate: str) -> Any:
     Text that reads the same within parentheses and without them is one expression and nothing
     else: neither a further clause or statement nor a parenthesis that closes ours passes both.
     """
+    if not predicate.strip():
+        raise UsageError("--where is empty: give an expression, such as 'width >= 64'")
     found = [
         _serialize(connection, f"SELECT 1 WHERE {opened}\n{predicate}\n{closed}", predicate)
         for opened, closed in (("(", ")"), ("", ""))

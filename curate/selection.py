@@ -115,19 +115,14 @@ def decide(
 
 
 def _check(pool: Pool, strategy: Strategy, options: SelectOptions) -> None:
-    if strategy.needs_student and pool.student is None:
-        otherwise = ", or --alpha 1" if hasattr(strategy, "alpha") else ""
-        raise UsageError(f"{options.strategy} needs a student: give --student CARD{otherwise}")
-    options.check_reference(given=pool.reference is not None)
+    options.check_given(
+        student=pool.student is not None,
+        reference=pool.reference is not None,
+        index=pool.embedder is not None,
+    )
     check_needs(pool.catalog, pool.teacher, options.strategy, strategy.needs)
     if options.reverse and strategy.thresholds(np.ones(pool.classes, np.int64)) is not None:
         raise UsageError(f"--reverse makes no sense with {options.strategy}: it has thresholds")
-    if options.near_duplicates is not None and pool.embedder is None:
-        raise UsageError("--near-duplicates needs an index: run build-index with an embedder")
-    if options.method is not None and pool.embedder is None:
-        raise UsageError(
-            f"--diversity {options.diversity} needs an index: run build-index with an embedder"
-        )
     _cost(pool, options)
 
 

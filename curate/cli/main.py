@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from curate.cli import build, duplicates, inspect, manifests, search, select, train
+from curate.cli import build, duplicates, inspect, manifests, report, search, select, train
 from curate.cli.output import note
 from index import __version__
 from index.errors import KdcurateError
@@ -35,6 +35,7 @@ train.register(app)
 search.register(app)
 inspect.register(app)
 manifests.register(app)
+report.register(app)
 
 
 def _print_version(asked: bool) -> None:

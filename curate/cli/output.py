@@ -82,9 +82,10 @@ def print_json(value: Any) -> None:
 
 
 def print_pairs(pairs: dict[str, Any]) -> None:
-    """Print names and values, one a line."""
-    width = max(map(len, pairs), default=0)
-    for name, value in pairs.items():
+    """Print names and values, one a line; what there is none of takes no line."""
+    known = {name: value for name, value in pairs.items() if value is not None}
+    width = max(map(len, known), default=0)
+    for name, value in known.items():
         sys.stdout.write(f"{name:<{width}}  {_cell(value)}\n")
 
 

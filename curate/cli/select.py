@@ -165,6 +165,7 @@ def select(
     from curate.setshift import update_set_shift
     from distill.networks import load_network
     from index.catalog import Catalog
+    from index.duplicates import first_embedder
     from index.errors import UsageError
     from index.sources import check
 
@@ -190,9 +191,13 @@ def select(
         weights=weights,
     )
     options.check()
-    options.check_reference(given=bool(reference))
     check(reference or ())
     catalog = Catalog(workspace)
+    options.check_given(  # now, not after the networks have scored the pool
+        student=student is not None,
+        reference=bool(reference),
+        index=first_embedder(catalog) is not None,
+    )
     matching = options.filters.count_matching(catalog)
     if dry_run:
         plan = _plan(catalog, teacher, student, logits) | {"options": options.as_json()}
@@ -207,6 +212,7 @@ def select(
         catalog,
         teacher,
         student,
+        needs=options.signals,
         reference=reference or (),
         device=pick_device(device),
         workers=workers,

@@ -76,7 +76,7 @@ def test_terms_are_what_the_outermost_sum_adds_up() -> None:
         ("__import__('os').system('true')", "is not allowed"),
         ("kd3; DROP TABLE images", "cannot be read"),
         ("kd3 +", "cannot be read"),
-        ("", "cannot be read"),
+        (" ", "--rank is empty: give"),
         ("kd3\0", "cannot be read"),
         ("(" * 300 + "kd3" + ")" * 300, "cannot be read"),
         ("-" * 500 + "kd3", "nested more than 60 deep"),

@@ -77,6 +77,7 @@ def test_it_is_true_of_these_images(catalog: Catalog, predicate: str, expected: 
         ("captions = 'x'", "an image has no 'captions': choose among id, sha256"),
         ("metadata.licence = 'x'", "write metadata->>'licence'"),
         ("width >", "is no SQL expression: syntax error"),
+        (" ", "--where is empty: give an expression"),
         ("width = 'wide'", "Could not convert string 'wide' to INT32"),
         ("(metadata->>'licence')::INTEGER > 1", "Could not convert string 'cc"),
         ("nosuch(width) = 1", "nosuch does not exist"),

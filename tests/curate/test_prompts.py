@@ -74,13 +74,16 @@ def test_it_ranks_by_the_cosine_to_the_name_of_the_class(
 def test_an_index_of_another_embedder_is_refused(
     kdcurate: Kdcurate, workspace: Path, teacher: str
 ) -> None:
+    with Catalog(workspace).write() as connection:
+        connection.execute("DELETE FROM scores")
     found = kdcurate(
         *("select", "-w", workspace, "--teacher", teacher, "--strategy", "clip_text", *QUIET)
     )
     assert (found.code, found.out, found.err.count("\n")) == (2, "", 1)
     assert "clip_text needs an index made with an open_clip embedder" in found.err
     assert "cifar:resnet8" in found.err
-    assert query(workspace, "SELECT count(*) FROM manifests") == [(0,)]
+    tables = "(SELECT count(*) FROM manifests), (SELECT count(*) FROM scores)"
+    assert query(workspace, f"SELECT {tables}") == [(0, 0)]  # refused before the scoring pass
 
 
 def test_a_sample_without_texts_is_refused() -> None:

@@ -57,8 +57,9 @@ def test_broken_images_and_copies_are_left_out(pool: Pool, teacher: str, referen
     assert len(found.ids) == len(found.vectors) == len(found.logits) == 20
     assert (np.diff(found.ids) > 0).all()
     np.testing.assert_allclose(np.linalg.norm(found.vectors, axis=1), 1, rtol=1e-6)
-    (line,) = diary.lines
-    assert "reference: 2 files cannot be read, such as " in line
+    broken, rough = diary.lines
+    assert "reference: 2 files cannot be read, such as " in broken
+    assert "reference: only 20 images: estimates by so few are rough" in rough
     assert query(pool.catalog.workspace, "SELECT count(*) FROM images") == [(IMAGES,)]
     row = query(pool.catalog.workspace, "SELECT key, embedder, teacher, images FROM reference_sets")
     assert row == [(found.key, pool.embedder, pool.teacher, 20)]
@@ -114,7 +115,7 @@ def test_what_did_not_change_is_not_read_again(
     )
     first = load(pool, teacher, folder)
     with monkeypatch.context() as patch:
-        patch.setattr("curate.reference_images._find", lambda *_: pytest.fail("read again"))
+        patch.setattr("curate.reference_images.find_images", lambda *_: pytest.fail("read again"))
         assert same(load(pool, teacher, folder), first)
     (folder / "another.png").write_bytes(png(pixels_of(600)))
     second = load(pool, teacher, folder)
@@ -131,7 +132,7 @@ def test_the_same_images_from_elsewhere_are_not_embedded_again(
     moved = Path(shutil.copytree(reference, tmp_path / "moved"))
     monkeypatch.setattr("curate.reference_images._compute", lambda *_: pytest.fail("embedded"))
     assert same(load(pool, teacher, moved), first)
-    monkeypatch.setattr("curate.reference_images._find", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr("curate.reference_images.find_images", lambda *_: pytest.fail("read again"))
     assert load(pool, teacher, moved).sources == [str(moved)]
 
 

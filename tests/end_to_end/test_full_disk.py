@@ -70,8 +70,10 @@ def assert_one_clear_line(done: subprocess.CompletedProcess[str], disk: Path) ->
     assert "Traceback" not in done.stderr and "Errno" not in done.stderr
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("share", [0.1, 0.3, 0.6, 0.8, 0.9, 0.97])
+@pytest.mark.parametrize(
+    "share",
+    [0.6, *(pytest.param(share, marks=pytest.mark.slow) for share in (0.1, 0.3, 0.8, 0.9, 0.97))],
+)
 def test_a_build_on_a_full_disk_goes_on_when_there_is_room(
     disk: Path, whole: tuple[Workspace, str], slices: Path, teacher: Path, share: float
 ) -> None:

@@ -396,7 +396,7 @@ def test_a_table_in_a_pipe_is_not_wrapped(capsys: pytest.CaptureFixture[str]) ->
 
 def test_pairs_are_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
     print_pairs({"a": None, "longer": 0.123456, "c": "x\ny\x1b[1m"})
-    assert capsys.readouterr().out == "a       \nlonger  0.1235\nc       x�y�[1m\n"
+    assert capsys.readouterr().out == "longer  0.1235\nc       x�y�[1m\n"
 
 
 def test_another_decision_under_a_taken_name_is_refused(

@@ -37,6 +37,7 @@ def test_the_commands_are_those_that_are_promised() -> None:
         "search",
         "verify",
         "duplicates",
+        "report",
     }
     assert promised | {"doctor", "demo"} <= names
     of_manifests = ("list", "show", "explain", "diff", "verify", "export", "import", "delete")
