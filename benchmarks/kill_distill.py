@@ -159,7 +159,7 @@ def main() -> None:
                 expected[kind] = result(workspace)
                 shutil.rmtree(workspace)
             workspace = Path(shutil.copytree(made, folder / "trained"))
-            left = given.kills - moments.total()
+            left = min(given.kills - moments.total(), -(-given.kills // len(KINDS)))
             for _ in range(rng.integers(1, min(left, MOST_KILLS_A_RUN) + 1)):
                 target, delay_s = int(rng.integers(0, 61)), rng.uniform(0, LONGEST_DELAY_S)
                 group = bool(rng.integers(2))

@@ -74,7 +74,8 @@ def _check_compiler(device: torch.device) -> None:
     try:
         torch.compile(lambda x: x + 1)(torch.zeros(2, device=device))
     except Exception as error:  # Dynamo, Inductor and Triton have errors of their own
-        reason = str(error).strip().splitlines()[0]
+        cause = getattr(error, "inner_exception", error)
+        reason = f"{type(cause).__name__}: {cause}".partition("\n")[0]
         raise UsageError(
             f"--compile: PyTorch cannot compile here ({reason}): install a C++ compiler, or leave "
             "it out"

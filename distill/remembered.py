@@ -40,8 +40,7 @@ class RememberedLogits:
     def learn(self, places: NDArray[np.int64], size: int) -> bool:
         """Compute those of the images in these places that are not known, `size` at once.
 
-        Returns whether they have the bits that a step would compute, measured on a batch of others
-        than were computed together.
+        Returns whether they have the bits that a step would compute, measured on a batch of them.
         """
         missing = np.sort(places[~self._known[places]])
         for start in range(0, len(missing), size):
@@ -49,7 +48,8 @@ class RememberedLogits:
             rows = np.resize(missing[max(0, min(start, len(missing) - size)) :], size)
             self._keep(rows, self._compute(rows))
         self._known[missing] = True
-        mixed = np.resize(np.sort(places)[:: max(1, len(places) // size)], size)
+        # Of all batches some, or the batch could be one that was computed as it is.
+        mixed = places[np.linspace(0, len(places) - 1, size).astype(np.int64)]
         same = torch.equal(self.of(mixed), self._compute(mixed))
         if not same:
             self._progress.say("the teacher's logits depend on the batch here: none are kept")

@@ -29,7 +29,7 @@ from index.errors import KdcurateError
 
 NAME = "kdcurate"
 INTERRUPTED = 130
-_SPEAKING_S = 5.0
+_SPEAKING_S = 30.0  # torchrun ends the others sooner, even on a busy machine
 
 app = typer.Typer(
     name=NAME,
