@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.catalog import Catalog, one
-from index.errors import UsageError
+from index.errors import UsageError, nearest
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,11 @@ def read_selection(catalog: Catalog, manifest: str) -> Selection:
     with catalog.read() as connection:
         row = one(connection, "SELECT content_hash FROM manifests WHERE name = ?", [manifest])
         if row is None:
-            raise UsageError(
-                f"no manifest is called {manifest!r}: `kdcurate manifests list -w "
-                f"{catalog.workspace}` names those there are"
-            )
+            names = [
+                name for (name,) in connection.execute("SELECT name FROM manifests").fetchall()
+            ]
+            there = nearest(manifest, names) if names else "make one with `kdcurate select`"
+            raise UsageError(f"no manifest is called {manifest!r}: {there}")
         found = connection.execute(
             "SELECT image_id, weight FROM decisions WHERE manifest = ? AND selected "
             'ORDER BY "rank"',

@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from curate.cli import build, duplicates, inspect, manifests, search, select, train
+from curate.cli import build, card, duplicates, inspect, manifests, run, search, select, train
 from curate.cli.output import note
 from index import __version__
 from index.errors import KdcurateError
@@ -21,15 +21,17 @@ app = typer.Typer(
     name=NAME,
     help="Turn a crawl of unlabelled images into the training set from which a student learns "
     "what its teacher knows.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing to do or nothing selected.",
 )
+run.register(app)
 build.register(app)
 duplicates.register(app)
 select.register(app)
 train.register(app)
+card.register(app)
 search.register(app)
 inspect.register(app)
 manifests.register(app)
@@ -41,8 +43,23 @@ def _print_version(asked: bool) -> None:
         raise typer.Exit
 
 
+NEXT_STEPS = """\
+kdcurate turns a crawl of unlabelled images into the training set from which a student learns what
+its teacher knows. Three ways to go on:
+
+  kdcurate demo                  the whole story, offline, on data that it makes itself (2 minutes)
+  kdcurate init                  writes kdcurate.toml: say in it where your teacher and crawl are;
+                                 `kdcurate run kdcurate.toml` then goes the whole way
+  kdcurate sql "SELECT why, count(*) FROM decisions GROUP BY ALL" -w WORKSPACE
+                                 asks why images were taken or left; `kdcurate schema` has the rest
+
+`kdcurate --help` lists all commands, `kdcurate doctor` says what is installed and what is missing.
+"""
+
+
 @app.callback()
 def options(
+    context: typer.Context,
     version: Annotated[  # noqa: ARG001
         bool,
         # Eager, or a command would be missed before the version is printed.
@@ -51,6 +68,8 @@ def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,  # noqa: ARG001
 ) -> None:
     """Take what holds for every command; `--debug` is read before parsing, in `main`."""
+    if context.invoked_subcommand is None:
+        sys.stdout.write(NEXT_STEPS)
 
 
 def main() -> None:
@@ -94,7 +113,7 @@ def _misused(error: Any) -> int:
     else:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else NAME
-        note(f"{NAME}: {error.format_message().rstrip('.')}: see `{command} --help`")
+        note(f"{NAME}: {error.format_message().rstrip('.?')}: see `{command} --help`")
     code: int = error.exit_code
     return code
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from importlib.metadata import entry_points
 
 from distill.methods.at import AT
@@ -15,7 +14,7 @@ from distill.methods.fitnet import FitNet
 from distill.methods.kd import KD
 from distill.methods.kd3 import KD3
 from distill.methods.simkd import SimKD
-from index.errors import UsageError
+from index.errors import UsageError, nearest
 
 METHODS: dict[str, type[Method]] = {
     "kd": KD,
@@ -49,6 +48,4 @@ def find_method(name: str) -> type[Method]:
     for entry in entry_points(group=ENTRY_POINTS, name=name):
         found: type[Method] = entry.load()
         return found
-    near = difflib.get_close_matches(name, method_names(), n=1)
-    hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(method_names())}"
-    raise UsageError(f"no distillation method '{name}': {hint}")
+    raise UsageError(f"no distillation method '{name}': {nearest(name, method_names())}")

@@ -37,6 +37,8 @@ def test_the_commands_are_those_that_are_promised() -> None:
         "search",
         "verify",
         "duplicates",
+        "init",
+        "run",
     }
     assert promised | {"doctor", "demo"} <= names
     of_manifests = ("list", "show", "explain", "diff", "verify", "export", "import", "delete")
@@ -68,12 +70,6 @@ def test_a_command_that_needs_arguments_shows_an_example(
     program, *words = shlex.split(example)
     assert (program, *words[: len(path)]) == ("kdcurate", *path)
     command.make_context(path[-1], words[len(path) :])
-
-
-def test_no_command_at_all_shows_the_help(kdcurate: Kdcurate) -> None:
-    found = kdcurate()
-    assert found.code == 2
-    assert "Usage: kdcurate" in found.out + found.err
 
 
 def test_the_version_is_printed(kdcurate: Kdcurate) -> None:
