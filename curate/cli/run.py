@@ -85,6 +85,7 @@ def _go(program: Any, config: Config, *, show: bool) -> dict[str, Any]:
     for number, step in enumerate(config.steps, start=1):
         note(f"step {number} of {len(config.steps)}: {config.command(step, found)}")
         words = config.arguments(step, found)
+        known = _manifests(config) if step == "select" else set()
         printed = io.StringIO()
         with redirect_stdout(printed):
             code = program.main(
@@ -94,6 +95,8 @@ def _go(program: Any, config: Config, *, show: bool) -> dict[str, Any]:
             raise typer.Exit(code)
         results[step] = result = json_module.loads(printed.getvalue())
         found = _followed(found, step, result)
+        if found.manifest in known:
+            note(f"manifest {found.manifest} was there already, and decides the same")
         if show:
             print_pairs({name: one for name, one in result.items() if not _is_nested(one)})
     return results
@@ -105,6 +108,13 @@ def _followed(found: Found, step: str, result: dict[str, Any]) -> Found:
     if step == "distill":
         return replace(found, run=result["run"], student=result["student"])
     return found
+
+
+def _manifests(config: Config) -> set[str]:
+    from curate.manifest import list_manifests
+    from index.catalog import Catalog
+
+    return {manifest.name for manifest in list_manifests(Catalog(Path(config.values["workspace"])))}
 
 
 def _is_nested(value: Any) -> bool:
