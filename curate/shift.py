@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
 from index.catalog import Catalog, insert, literal, one
+from index.database import connect
 from index.files import scratch
 from index.parts import Ids, Part, list_parts, read_live
 
@@ -63,7 +63,7 @@ def store_estimate(
     """
     with scratch(catalog.workspace, "shift") as folder:
         file = folder / "values.parquet"
-        with duckdb.connect(folder / "values.duckdb") as table:
+        with connect(folder / "values.duckdb") as table:
             table.execute("CREATE TABLE shifted (image_id BIGINT, value FLOAT)")
             for ids, value in values:
                 insert(table, "shifted", {"image_id": ids, "value": value})

@@ -8,6 +8,7 @@ from typing import Any
 
 import duckdb
 
+from index import database
 from index.catalog import MEMORY_LIMIT
 
 _ROWS_AT_ONCE = 1024
@@ -15,7 +16,7 @@ _ROWS_AT_ONCE = 1024
 
 def connect(folder: Path, memory: str = MEMORY_LIMIT) -> duckdb.DuckDBPyConnection:
     """Open a DuckDB of its own, which keeps to so much memory and spills into `folder`."""
-    return duckdb.connect(config={"memory_limit": memory, "temp_directory": str(folder)})
+    return database.connect(memory_limit=memory, temp_directory=str(folder))
 
 
 def rows_of(

@@ -9,10 +9,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-import duckdb
-
 from index import sources
 from index.catalog import Catalog
+from index.database import connect
 from index.errors import DataError
 from index.ids import content_sha256, image_id
 from index.workers import default_workers, ordered_map
@@ -58,7 +57,7 @@ def read_tasks(catalog: Catalog, only: str = "") -> Iterator[ReadTask]:
         plan = Path(scratch, "plan.parquet")
         where = f"WHERE image_id IN ({only})" if only else ""
         catalog.write_parquet(_PLAN.format(where=where), plan)
-        with duckdb.connect() as connection:
+        with connect() as connection:
             cursor = connection.execute("FROM read_parquet(?)", [str(plan)])
             while rows := cursor.fetchmany(IMAGES_A_TASK):
                 yield ReadTask(tuple(map(Location._make, rows)))

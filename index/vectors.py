@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
 from index.catalog import Catalog, literal, one
+from index.database import connect
 from index.errors import WorkspaceError
 from index.files import told_if_full
 from index.parts import Ids, Part, Rows, list_parts, read_live, read_part
@@ -121,7 +121,7 @@ def copy_vectors(catalog: Catalog, embedder: str, wanted: Path, target: Path) ->
         _PLACES.format(wanted=literal(wanted), embedder=literal(embedder)), places
     )
     parts = _parts(catalog, embedder)
-    with duckdb.connect() as connection:
+    with connect() as connection:
         stored = f"FROM read_parquet({literal(places)})"
         (missing,) = one(connection, f"SELECT min(image_id) {stored} WHERE part IS NULL") or (None,)
         if missing is not None:

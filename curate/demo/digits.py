@@ -6,11 +6,11 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from index.database import connect
 from index.errors import UsageError
 
 SIDE = 32
@@ -65,7 +65,7 @@ def load_digits(side: int = SIDE) -> tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 def write_labelled(path: Path, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:
     """Writes (N, H, W, 3) images losslessly, with their (N,) labels, to a Parquet file."""
-    with duckdb.connect() as connection:
+    with connect() as connection:
         connection.execute(
             "CREATE TABLE labelled AS SELECT unnest($images::BLOB[]) AS image,"
             " unnest($labels::INTEGER[]) AS label",

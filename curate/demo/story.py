@@ -14,8 +14,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
-
 from curate.cli.output import TerminalProgress, note, print_table
 from curate.demo.crawl import draw_crawl
 from curate.demo.digits import SIDE, make_teacher_data
@@ -31,6 +29,7 @@ from distill.options import TrainOptions
 from distill.run import RunOptions, distill
 from index.build import build_index
 from index.catalog import Catalog
+from index.database import connect
 from index.errors import UsageError
 from index.files import atomic_path
 
@@ -170,7 +169,7 @@ def true_digits(catalog: Catalog, manifest: str, crawl: Path) -> tuple[int, int]
             [manifest],
         ).fetchall()
     names = {uri.removeprefix(prefix) for (uri,) in found}
-    with duckdb.connect() as connection:
+    with connect() as connection:
         truth = connection.execute(
             "SELECT file FROM read_csv(?) WHERE digit IS NOT NULL",
             [str(crawl.parent / "truth.csv")],

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import duckdb
-
 from curate.exporting.base import ExportOptions
 from curate.manifest import Manifest
 from curate.tables import one_row
 from index.catalog import Catalog, literal
+from index.database import connect
 from index.errors import DataError
 
 # A name of the crawl never becomes one of a file: the id is the name, what decoded the suffix.
@@ -39,7 +38,7 @@ def write_rows(catalog: Catalog, manifest: Manifest, options: ExportOptions, fol
         below=_CLASS_FOLDER if options.by_class else "''",
     )
     catalog.write_parquet(query, path)
-    with duckdb.connect() as connection:
+    with connect() as connection:
         there = one_row(connection, f"SELECT count(*) AS n FROM read_parquet({literal(path)})")["n"]
     if there != manifest.selected:
         raise DataError(

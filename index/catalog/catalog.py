@@ -14,6 +14,7 @@ import duckdb
 from filelock import FileLock
 
 from index.catalog.rows import literal, one
+from index.database import connect
 from index.errors import CatalogBusyError, WorkspaceError
 from index.files import atomic_path, is_out_of_space, out_of_space, remove_leftovers
 
@@ -107,7 +108,7 @@ class Catalog:
                 return
             remove_leftovers(self.workspace)
             with atomic_path(self.path) as temporary:
-                connection = duckdb.connect(temporary)
+                connection = connect(temporary)
                 try:
                     _migrate(connection, self.path)
                     # Closing does it too, but is silent where the disk is full.
@@ -121,9 +122,7 @@ class Catalog:
         pause = 0.01
         while True:
             try:
-                return duckdb.connect(
-                    self.path, read_only=read_only, config={"memory_limit": MEMORY_LIMIT}
-                )
+                return connect(self.path, read_only=read_only, memory_limit=MEMORY_LIMIT)
             except duckdb.IOException as error:
                 if is_out_of_space(error):
                     raise out_of_space(self.path) from error

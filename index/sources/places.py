@@ -17,6 +17,7 @@ from typing import IO, Any, TypeVar
 import duckdb
 import fsspec
 
+from index.database import connect
 from index.sources.retries import Retries, TransientError, may_pass
 
 Answer = TypeVar("Answer")
@@ -146,7 +147,7 @@ def place(name: str) -> Place:
 @contextmanager
 def tables(where: Place) -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
     """Open DuckDB for one file; yield the connection and the name of the file in it."""
-    with duckdb.connect() as connection:
+    with connect() as connection:
         if isinstance(where, Path):
             # To DuckDB, `a[1].parquet` is a pattern that `a1.parquet` matches.
             yield connection, glob.escape(str(where))
