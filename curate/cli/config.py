@@ -49,7 +49,7 @@ class Config:
         """Return a step's command line, without the program's name."""
         taken = _parameters(self.commands[step])
         options = {name: self.values[name] for name in _COMMON if name in taken}
-        options |= self._given(step, found) | self.tables.get(step, {})
+        options |= self._given(step, found) | dict(self.tables.get(step, {}))
         words, positional = [step], []
         for name, value in options.items():
             if taken[name].param_type_name == "argument":
