@@ -9,7 +9,10 @@ from curate.exporting.base import Export
 from curate.exporting.folder import write_images
 from curate.tables import connect, rows_of
 
-_ATTRIBUTES = "rank, image_id, weight, score, uri, width, height, metadata, sha256"
+# The id as text: FiftyOne's application shows numbers as JavaScript does, to 53 bits.
+_ATTRIBUTES = (
+    "rank, image_id::VARCHAR AS image_id, weight, score, uri, width, height, metadata, sha256"
+)
 
 
 def write_fiftyone(export: Export, folder: Path) -> None:
