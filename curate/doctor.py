@@ -21,7 +21,7 @@ PACKAGES = (
 )
 # What each optional set of packages is for; who works on kdcurate has the others.
 EXTRAS = {
-    "demo": "kdcurate demo: the digits, photographs and fonts that it makes its data from",
+    "demo": "kdcurate demo, whose data are made with it, and report --figures",
     "ray": "build-index --engine ray: many machines",
     "remote": "sources at https:// and s3://",
 }

@@ -65,7 +65,7 @@ def load_reference(
     known = known_reference(catalog, networks, listing=listing)
     if known is not None:
         return known
-    found = _find(source_names, embedder.view, workers, most, progress)
+    found = find_images(source_names, embedder.view, workers, most, progress)
     lasting = None if found.transient else listing
     key = reference_key(found.ids, *networks)
     known = known_reference(catalog, networks, key=key)
@@ -77,7 +77,7 @@ def load_reference(
 
 
 @dataclass
-class _Found:
+class Found:
     """The images of a reference, by id, with one place of each; and what could not be read."""
 
     locations: dict[int, Location] = field(default_factory=dict)
@@ -121,12 +121,18 @@ class _Found:
             )
 
 
-def _find(
+def find_images(
     source_names: Sequence[str], view: View, workers: int | None, most: int, progress: Progress
-) -> _Found:
-    """Find what decodes; an image that crashes or hangs its decoder is one of those that do not."""
+) -> Found:
+    """Find what decodes in these sources: at most `most` images, those of the smallest mixed ids.
+
+    An image that crashes or hangs its decoder is one of those that do not decode.
+
+    Raises:
+        DataError: a source that cannot be read, or no image in all of them.
+    """
     workers = default_workers() if workers is None else workers
-    found = _Found()
+    found = Found()
     with progress.step("Reading the reference", None, "images") as advance:
         parts = sources.partitions(source_names)
         for decoded in decode_partitions(parts, Quarantine(Decoder(view)), workers):
@@ -163,7 +169,7 @@ def _listing(source_names: Sequence[str], most: int) -> str:
 
 
 def _compute(
-    found: _Found,
+    found: Found,
     embedder: Embedder,
     teacher: Network,
     device: str,

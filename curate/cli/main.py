@@ -9,7 +9,18 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from curate.cli import build, card, duplicates, inspect, manifests, run, search, select, train
+from curate.cli import (
+    build,
+    card,
+    duplicates,
+    inspect,
+    manifests,
+    report,
+    run,
+    search,
+    select,
+    train,
+)
 from curate.cli.output import note
 from index import __version__
 from index.errors import KdcurateError
@@ -35,6 +46,7 @@ card.register(app)
 search.register(app)
 inspect.register(app)
 manifests.register(app)
+report.register(app)
 
 
 def _print_version(asked: bool) -> None:

@@ -91,7 +91,8 @@ def test_the_tutorial_runs_as_it_stands(
                 assert done.code == 0, f"{line}\n{done.err}"
                 assert "Traceback" not in done.err
     assert list(Path("workspace/runs").glob("*/README.md"))
-    assert Path("first.parquet").is_file() and Path("first-images/metadata.jsonl").is_file()
+    assert Path("report.html").is_file() and Path("first.parquet").is_file()
+    assert Path("first-images/metadata.jsonl").is_file()
 
 
 def test_the_reference_says_what_the_commands_say() -> None:

@@ -115,7 +115,7 @@ def test_what_did_not_change_is_not_read_again(
     )
     first = load(pool, teacher, folder)
     with monkeypatch.context() as patch:
-        patch.setattr("curate.reference_images._find", lambda *_: pytest.fail("read again"))
+        patch.setattr("curate.reference_images.find_images", lambda *_: pytest.fail("read again"))
         assert same(load(pool, teacher, folder), first)
     (folder / "another.png").write_bytes(png(pixels_of(600)))
     second = load(pool, teacher, folder)
@@ -132,7 +132,7 @@ def test_the_same_images_from_elsewhere_are_not_embedded_again(
     moved = Path(shutil.copytree(reference, tmp_path / "moved"))
     monkeypatch.setattr("curate.reference_images._compute", lambda *_: pytest.fail("embedded"))
     assert same(load(pool, teacher, moved), first)
-    monkeypatch.setattr("curate.reference_images._find", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr("curate.reference_images.find_images", lambda *_: pytest.fail("read again"))
     assert load(pool, teacher, moved).sources == [str(moved)]
 
 

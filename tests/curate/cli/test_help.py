@@ -39,6 +39,7 @@ def test_the_commands_are_those_that_are_promised() -> None:
         "duplicates",
         "init",
         "run",
+        "report",
     }
     assert promised | {"doctor", "demo"} <= names
     of_manifests = ("list", "show", "explain", "diff", "verify", "export", "import", "delete")
