@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.kdcurate-installed
+DOCS   := $(VENV)/.kdcurate-docs-installed
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format bench docs picture clean
@@ -13,7 +14,7 @@ help:
 	@echo "make lint    ruff and mypy, changing nothing"
 	@echo "make format  what ruff can mend by itself"
 	@echo "make bench   every script in benchmarks/"
-	@echo "make docs    checks that every relative link in the documentation resolves"
+	@echo "make docs    the documentation as a site, in build/site; a link that leads nowhere is an error"
 	@echo "make picture draws docs/demo.png from what make demo left"
 	@echo "make clean   removes caches and demo output, never .venv"
 
@@ -42,9 +43,16 @@ format: $(STAMP)
 bench: $(STAMP)
 	@set -e; for script in $(wildcard benchmarks/*.py); do echo "== $$script"; $(BIN)/python $$script; done
 
-# The documentation is Markdown: there is nothing to build, only links to keep true.
-docs:
-	@$(PYTHON) scripts/check_links.py
+$(DOCS): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@touch $@
+
+# Links of every page, README and CONTRIBUTING too, as a repository shows them; then the site, which asks no other server.
+docs: $(DOCS)
+	@$(BIN)/python scripts/check_links.py
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@! grep -rlE --include=*.html '<(script|link|img)[^>]+(src|href)="?https?:' build/site
+	@echo "the site is build/site/index.html"
 
 picture: demo
 	$(BIN)/python scripts/picture.py kdcurate-demo

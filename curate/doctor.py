@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,48 @@ PACKAGES = (
     "tensorboard",
     *("onnx", "onnxruntime"),
 )
+# What each optional set of packages is for; who works on kdcurate has the others.
+EXTRAS = {
+    "demo": "kdcurate demo, whose data are made with it, and report --figures",
+    "ray": "build-index --engine ray: many machines",
+    "remote": "sources at https:// and s3://",
+}
+
+
+@dataclass(frozen=True)
+class Extra:
+    """An optional set of packages: what it is for, and what of it is missing here."""
+
+    name: str
+    purpose: str
+    missing: tuple[str, ...]
+
+    @property
+    def remedy(self) -> str:
+        """The command that installs it."""
+        return f"pip install 'kdcurate[{self.name}]'"
+
+
+def extras() -> list[Extra]:
+    """Return the optional sets of packages, in the order of their names."""
+    return [Extra(name, EXTRAS[name], _missing(name)) for name in sorted(EXTRAS)]
+
+
+def _missing(extra: str) -> tuple[str, ...]:
+    """The packages of an extra that are not installed, by the metadata of kdcurate itself."""
+    wanted = [
+        re.split(r"[\[<>=!~; ]", requirement, maxsplit=1)[0]
+        for requirement in requires("kdcurate") or ()
+        if re.search(rf"""extra == ['"]{re.escape(extra)}['"]""", requirement)
+    ]
+    return tuple(package for package in wanted if _version(package) is None)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def installation() -> dict[str, Any]:
@@ -27,14 +71,13 @@ def installation() -> dict[str, Any]:
 
     found: dict[str, Any] = {"kdcurate": version("kdcurate"), "python": sys.version.split()[0]}
     for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
+        found[package] = _version(package) or "not installed"
     found["platform"] = platform.platform()
     found["cores"] = os.cpu_count()
     cuda = torch.cuda.is_available()
     found["cuda"] = torch.cuda.get_device_name(0) if cuda else "none"
+    found["mps"] = "there" if torch.backends.mps.is_available() else "none"
+    found["device"] = "cuda" if cuda else "mps" if torch.backends.mps.is_available() else "cpu"
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -195,16 +196,22 @@ def get_manifest(catalog: Catalog, name: str) -> Manifest:
     """Return a manifest by name.
 
     Raises:
-        UsageError: there is none; the message lists what there is.
+        UsageError: there is none; the message gives the nearest, or lists what there is.
     """
     with catalog.read() as connection:
         found = find_manifest(connection, name)
         if found is not None:
             return found
         rows = connection.execute("SELECT name FROM manifests ORDER BY created_at DESC").fetchall()
-    names = ", ".join(row[0] for row in rows[:8])
-    there = f"there are {names}" if names else "make one with `kdcurate select`"
-    raise UsageError(f"no manifest is called {name!r}: {there}")
+    raise UsageError(f"no manifest is called {name!r}: {_there(name, [row[0] for row in rows])}")
+
+
+def _there(name: str, names: list[str]) -> str:
+    """The nearest of the manifests, else the latest of them."""
+    if not names:
+        return "make one with `kdcurate select`"
+    near = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean {near[0]}?" if near else f"there are {', '.join(names[:_NAMED])}"
 
 
 def list_manifests(catalog: Catalog) -> list[Manifest]:

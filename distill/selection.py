@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.catalog import Catalog, literal, one
-from index.errors import UsageError
+from index.errors import UsageError, nearest
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,11 @@ def read_selection(catalog: Catalog, manifest: str) -> Selection:
     with catalog.read() as connection:
         row = one(connection, "SELECT content_hash FROM manifests WHERE name = ?", [manifest])
         if row is None:
-            raise UsageError(
-                f"no manifest is called {manifest!r}: `kdcurate manifests list -w "
-                f"{catalog.workspace}` names those there are"
-            )
+            names = [
+                name for (name,) in connection.execute("SELECT name FROM manifests").fetchall()
+            ]
+            there = nearest(manifest, names) if names else "make one with `kdcurate select`"
+            raise UsageError(f"no manifest is called {manifest!r}: {there}")
         own = f"(FROM decisions WHERE manifest = {literal(manifest)})"
         return selected_of(connection, own, manifest, row[0])
 

@@ -17,7 +17,7 @@ A message says in one line what happened, to which file, and what to do.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Collection, Set
 
 
 class KdcurateError(Exception):
@@ -69,4 +69,5 @@ class MethodError(KdcurateError):
 def nearest(name: str, known: Collection[str]) -> str:
     """Return the end of a message about a name that is not known: the nearest, or all there are."""
     near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]}?" if near else f"choose one of {', '.join(sorted(known))}"
+    listed = sorted(known) if isinstance(known, Set) else known
+    return f"did you mean {near[0]}?" if near else f"choose one of {', '.join(listed)}"

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from curate.cli.completion import manifest_names
+
 Workspace = Annotated[
     Path,
     typer.Option(
@@ -20,6 +22,9 @@ Workers = Annotated[
     int | None,
     typer.Option(min=0, help="Decoding processes; 0 decodes in this one, which a crash then ends."),
 ]
+Manifest = Annotated[
+    str, typer.Argument(help="Name of the manifest.", autocompletion=manifest_names)
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and change nothing.")]
 
 
@@ -31,7 +36,7 @@ def pick_device(name: str) -> str:
     """
     import torch
 
-    from index.errors import UsageError
+    from index.errors import UsageError, nearest
 
     have = {
         "cpu": True,
@@ -41,7 +46,7 @@ def pick_device(name: str) -> str:
     if name == "auto":
         return "cuda" if have["cuda"] else "mps" if have["mps"] else "cpu"
     if name not in have:
-        raise UsageError(f"--device is {name!r}: choose one of auto, cpu, cuda, mps")
+        raise UsageError(f"--device is {name!r}: {nearest(name, ['auto', *have])}")
     if not have[name]:
         raise UsageError(f"--device {name}: this machine has none; use --device cpu")
     return name

@@ -44,10 +44,10 @@ def duplicates(
     """
     from index.catalog import Catalog
     from index.duplicates import EMBEDDING, KINDS, check_bits, check_cosine, first_embedder
-    from index.errors import UsageError
+    from index.errors import UsageError, nearest
 
     if kind is not None and kind not in KINDS:
-        raise UsageError(f"--kind is {kind!r}: choose one of {', '.join(KINDS)}")
+        raise UsageError(f"--kind is {kind!r}: {nearest(kind, KINDS)}")
     check_cosine(cosine, "--cosine")
     check_bits(bits, "--bits")
     catalog = Catalog(workspace)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from curate.cli.arguments import Json, Workspace
+from curate.cli.arguments import Json, Manifest, Workspace
 from curate.cli.output import TerminalProgress, note, print_json, print_pairs
 from curate.cli.select import summary
 
@@ -20,10 +20,10 @@ def register(manifests: typer.Typer) -> None:
 
 
 def export(
-    name: Annotated[str, typer.Argument(help="Name of the manifest.")],
+    name: Manifest,
     output: Annotated[Path, typer.Option("-o", "--output", help="File or folder to write.")],
     format: Annotated[
-        str, typer.Option(help="parquet, csv, jsonl, txt, folder, or webdataset.")
+        str, typer.Option(help="parquet, csv, jsonl, txt, folder, webdataset, or fiftyone.")
     ] = "parquet",
     images: Annotated[
         bool,
@@ -34,7 +34,7 @@ def export(
     link: Annotated[
         str,
         typer.Option(
-            help="folder: copy, hard, or symbolic; what is no file of its own is always copied."
+            help="folder, fiftyone: copy, hard, or symbolic; what is no file of its own is copied."
         ),
     ] = "copy",
     by_class: Annotated[

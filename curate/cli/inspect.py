@@ -112,8 +112,11 @@ def doctor(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Say what is installed, which devices there are, and whether a workspace is whole."""
-    from curate.doctor import installation, workspace_indexes, workspace_problems
+    """Say what is installed, what is missing, and whether a workspace is whole.
+
+    Each thing that is missing or damaged comes with the command that mends it.
+    """
+    from curate.doctor import extras, installation, workspace_indexes, workspace_problems
     from index.catalog import Catalog
 
     found = installation()
@@ -121,9 +124,14 @@ def doctor(
     indexes = workspace_indexes(workspace) if workspace and Catalog(workspace).exists() else []
     if json:
         checked = {"problems": problems, "indexes": indexes} if problems is not None else {}
-        print_json(found | checked)
+        optional = [asdict(extra) | {"remedy": extra.remedy} for extra in extras()]
+        print_json(found | {"extras": optional} | checked)
     else:
         print_pairs(found)
+        for extra in extras():
+            if extra.missing:
+                lacks = ", ".join(extra.missing)
+                note(f"not installed: {lacks}, for {extra.purpose}; get it: {extra.remedy}")
         if indexes:
             print_table(list(indexes[0]), [list(row.values()) for row in indexes])
         for problem in problems or []:

@@ -12,6 +12,7 @@ import typer
 
 from curate.cli import (
     build,
+    card,
     compare,
     duplicates,
     evaluate,
@@ -19,6 +20,7 @@ from curate.cli import (
     inspect,
     manifests,
     report,
+    run,
     search,
     select,
     train,
@@ -35,11 +37,12 @@ app = typer.Typer(
     name=NAME,
     help="Turn a crawl of unlabelled images into the training set from which a student learns "
     "what its teacher knows.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing to do or nothing selected.",
 )
+run.register(app)
 build.register(app)
 duplicates.register(app)
 select.register(app)
@@ -47,6 +50,7 @@ train.register(app)
 evaluate.register(app)
 compare.register(app)
 export.register(app)
+card.register(app)
 search.register(app)
 inspect.register(app)
 manifests.register(app)
@@ -59,8 +63,23 @@ def _print_version(asked: bool) -> None:
         raise typer.Exit
 
 
+NEXT_STEPS = """\
+kdcurate turns a crawl of unlabelled images into the training set from which a student learns what
+its teacher knows. Three ways to go on:
+
+  kdcurate demo                  the whole story, offline, on data that it makes itself (2 minutes)
+  kdcurate init                  writes kdcurate.toml: say in it where your teacher and crawl are;
+                                 `kdcurate run kdcurate.toml` then goes the whole way
+  kdcurate sql "SELECT why, count(*) FROM decisions GROUP BY ALL" -w WORKSPACE
+                                 asks why images were taken or left; `kdcurate schema` has the rest
+
+`kdcurate --help` lists all commands, `kdcurate doctor` says what is installed and what is missing.
+"""
+
+
 @app.callback()
 def options(
+    context: typer.Context,
     version: Annotated[  # noqa: ARG001
         bool,
         # Eager, or a command would be missed before the version is printed.
@@ -69,6 +88,8 @@ def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,  # noqa: ARG001
 ) -> None:
     """Take what holds for every command; `--debug` is read before parsing, in `main`."""
+    if context.invoked_subcommand is None:
+        sys.stdout.write(NEXT_STEPS)
 
 
 def main() -> None:
@@ -119,7 +140,7 @@ def _misused(error: Any) -> int:
     else:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else NAME
-        note(f"{NAME}: {error.format_message().rstrip('.')}: see `{command} --help`")
+        note(f"{NAME}: {error.format_message().rstrip('.?')}: see `{command} --help`")
     code: int = error.exit_code
     return code
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from curate.cli import exchange
-from curate.cli.arguments import DryRun, Json, Workers, Workspace
+from curate.cli.arguments import DryRun, Json, Manifest, Workers, Workspace
+from curate.cli.completion import manifest_names
 from curate.cli.output import (
     TerminalProgress,
     note,
@@ -58,7 +59,7 @@ def list_(workspace: Workspace = Path("workspace"), json: Json = False) -> None:
 
 @manifests.command()
 def show(
-    name: Annotated[str, typer.Argument(help="Name of the manifest.")],
+    name: Manifest,
     workspace: Workspace = Path("workspace"),
     json: Json = False,
 ) -> None:
@@ -88,7 +89,7 @@ def show(
 
 @manifests.command()
 def explain(
-    name: Annotated[str, typer.Argument(help="Name of the manifest.")],
+    name: Manifest,
     image: Annotated[int, typer.Argument(help="Image id.")],
     workspace: Workspace = Path("workspace"),
     json: Json = False,
@@ -110,8 +111,13 @@ def explain(
 
 @manifests.command()
 def diff(
-    first: Annotated[str, typer.Argument(help="Name of the manifest to compare with.")],
-    second: Annotated[str, typer.Argument(help="Name of the other manifest.")],
+    first: Annotated[
+        str,
+        typer.Argument(help="Name of the manifest to compare with.", autocompletion=manifest_names),
+    ],
+    second: Annotated[
+        str, typer.Argument(help="Name of the other manifest.", autocompletion=manifest_names)
+    ],
     images: Annotated[
         bool,
         typer.Option("--images", help="Print the images that differ, as CSV or a JSON a line."),
@@ -158,7 +164,7 @@ def _print_rows(rows: Iterator[dict[str, Any]], json: bool) -> None:
 
 @manifests.command()
 def verify(
-    name: Annotated[str, typer.Argument(help="Name of the manifest.")],
+    name: Manifest,
     files: Annotated[
         bool, typer.Option("--files", help="Read the selected images and check their hashes.")
     ] = False,
@@ -191,7 +197,7 @@ def verify(
 
 @manifests.command()
 def delete(
-    name: Annotated[str, typer.Argument(help="Name of the manifest.")],
+    name: Manifest,
     workspace: Workspace = Path("workspace"),
     dry_run: DryRun = False,
     json: Json = False,

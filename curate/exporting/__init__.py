@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from curate.exporting.base import LINKS, Export, ExportOptions
+from curate.exporting.fiftyone import write_fiftyone
 from curate.exporting.folder import write_folder
 from curate.exporting.rows import write_rows
 from curate.exporting.shards import write_parquet_shards
@@ -16,7 +17,7 @@ from curate.exporting.target import refuse_standing, standing_mark, whole, write
 from curate.exporting.webdataset import write_webdataset
 from curate.manifest import Manifest, get_manifest
 from index.catalog import Catalog
-from index.errors import UsageError
+from index.errors import UsageError, nearest
 from index.files import locked, scratch
 from index.progress import Progress, Silent
 
@@ -30,8 +31,9 @@ FORMATS: dict[str, Writer] = {
     "txt": write_txt,
     "folder": write_folder,
     "webdataset": write_webdataset,
+    "fiftyone": write_fiftyone,
 }
-_OF_FOLDERS = (write_folder, write_webdataset, write_parquet_shards)
+_OF_FOLDERS = (write_folder, write_webdataset, write_fiftyone, write_parquet_shards)
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,7 @@ def export_manifest(
 
 def _writer(options: ExportOptions) -> Writer:
     if options.format not in FORMATS:
-        known = ", ".join(FORMATS)
-        raise UsageError(f"--format is {options.format!r}: choose one of {known}")
+        raise UsageError(f"--format is {options.format!r}: {nearest(options.format, FORMATS)}")
     options.check()
     return write_parquet_shards if options.images else FORMATS[options.format]
 

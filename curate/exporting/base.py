@@ -11,7 +11,7 @@ from typing import Any
 from curate.tables import connect, rows_of
 from index.catalog import insert, literal
 from index.contents import Location, read_contents
-from index.errors import UsageError
+from index.errors import UsageError, nearest
 from index.progress import Progress
 
 LINKS = ("copy", "hard", "symbolic")
@@ -40,11 +40,13 @@ class ExportOptions:
             UsageError: it names the option.
         """
         if self.link not in LINKS:
-            raise UsageError(f"--link is {self.link!r}: choose one of {', '.join(LINKS)}")
+            raise UsageError(f"--link is {self.link!r}: {nearest(self.link, LINKS)}")
         if self.shard_size < 1:
             raise UsageError(f"--shard-size is {self.shard_size}: it must be at least 1")
-        if self.format != "folder" and (self.link != "copy" or self.by_class):
-            raise UsageError("--link and --by-class are for --format folder")
+        if self.format not in ("folder", "fiftyone") and self.link != "copy":
+            raise UsageError("--link is for --format folder and fiftyone")
+        if self.format != "folder" and self.by_class:
+            raise UsageError("--by-class is for --format folder")
         if self.images and self.format != "parquet":
             raise UsageError("--images is for --format parquet")
 

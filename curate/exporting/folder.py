@@ -24,6 +24,17 @@ def write_folder(export: Export, folder: Path) -> None:
         UsageError: the file system makes no such links.
         DataError: an image is gone or no longer what it was when it was indexed.
     """
+    write_images(export, folder)
+    with connect(export.scratch) as connection:
+        query = f"SELECT file_name, {COLUMNS} FROM {export.table}"
+        # Without `path`, or a list of images would be read from where they came from.
+        columns = f"SELECT * EXCLUDE (path) FROM ({query}) ORDER BY rank"
+        target = literal(folder / "metadata.jsonl")
+        connection.execute(f"COPY ({columns}) TO {target} (FORMAT json)")
+
+
+def write_images(export: Export, folder: Path) -> None:
+    """Write or link each image as its `file_name`, in a new folder; errors as `write_folder`."""
     folder.mkdir()
     made: set[Path] = set()
     for row, data in export.contents():
@@ -36,12 +47,6 @@ def write_folder(export: Export, folder: Path) -> None:
             path.write_bytes(data)
         else:
             _link(export.options.link, original, path)
-    with connect(export.scratch) as connection:
-        query = f"SELECT file_name, {COLUMNS} FROM {export.table}"
-        # Without `path`, or a list of images would be read from where they came from.
-        columns = f"SELECT * EXCLUDE (path) FROM ({query}) ORDER BY rank"
-        target = literal(folder / "metadata.jsonl")
-        connection.execute(f"COPY ({columns}) TO {target} (FORMAT json)")
 
 
 def _link(kind: str, original: str, path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from importlib.metadata import entry_points
 
 from distill.methods.at import AT
@@ -15,7 +14,7 @@ from distill.methods.fitnet import FitNet
 from distill.methods.kd import KD
 from distill.methods.kd3 import KD3
 from distill.methods.simkd import SimKD
-from index.errors import UsageError
+from index.errors import UsageError, nearest
 
 METHODS: dict[str, type[Method]] = {
     "kd": KD,
@@ -52,6 +51,4 @@ def find_method(name: str) -> type[Method]:
     from distill.datafree.registry import data_free_names  # which builds on these methods
 
     known = [*method_names(), *data_free_names()]
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}"
-    raise UsageError(f"no distillation method '{name}': {hint}")
+    raise UsageError(f"no distillation method '{name}': {nearest(name, known)}")

@@ -10,7 +10,7 @@ from index.engines.base import Engine, Job
 from index.engines.cluster import require_ray
 from index.engines.local import LocalEngine
 from index.engines.ray import RayEngine
-from index.errors import UsageError
+from index.errors import UsageError, nearest
 
 __all__ = ["ENGINES", "Engine", "Job", "LocalEngine", "RayEngine", "check_engine", "make_engine"]
 
@@ -42,5 +42,5 @@ def check_engine(name: str) -> None:
         UsageError: there is no such engine, or what it needs is not installed.
     """
     if name not in ENGINES:
-        raise UsageError(f"--engine is {name!r}: choose one of {', '.join(ENGINES)}")
+        raise UsageError(f"--engine is {name!r}: {nearest(name, ENGINES)}")
     ENGINES[name].check()

@@ -77,8 +77,9 @@ def test_nothing_is_written_but_the_target(catalog: Catalog, tmp_path: Path, for
     options = ExportOptions(format, by_class=format == "folder")
     export_manifest(catalog, "first", box / "out", options)
     new = {name for name in files_below(tmp_path) - before if not name.startswith("ws/")}
-    allowed = r"box/out(/(\d{4}(_[A-Za-z0-9_-]{1,64})?/?)?([0-9]{19}\.png)?)?"
+    allowed = r"box/out(/((data/)|(\d{4}(_[A-Za-z0-9_-]{1,64})?/?))?([0-9]{19}\.png)?)?"
     named = {"box/out/metadata.jsonl", "box/out/kdcurate.json", "box/out/00000.tar"}
+    named |= {"box/out/labels.json", "box/out/data"}
     assert [name for name in new - named if not re.fullmatch(allowed, name)] == []
     assert rows(catalog.workspace, "SELECT count(*) FROM decisions") == [(len(NAMES),)]
 

@@ -208,11 +208,13 @@ def test_parquet_with_images_is_a_source_again(own: Path, tmp_path: Path) -> Non
     assert export(own, target, "parquet", images=True, shard_size=4)
     files = sorted(file.name for file in target.glob("*.parquet"))
     assert files == [f"part-{n:05d}.parquet" for n in range(3)]
-    found = duckdb.sql(f"SELECT rank, image_id, sha256, image FROM '{target}/*.parquet'").fetchall()
+    columns = "rank, image_id, sha256, image.bytes, image.path"
+    found = duckdb.sql(f"SELECT {columns} FROM '{target}/*.parquet'").fetchall()
     assert [row[:3] for row in found] == [
         (row["rank"], row["image_id"], row["sha256"]) for row in expected(own)
     ]
-    assert all(hashlib.sha256(image).hexdigest() == sha for _, _, sha, image in found)
+    assert all(hashlib.sha256(image).hexdigest() == sha for _, _, sha, image, _ in found)
+    assert [name for *_, name in found] == [f"{row['image_id']:019d}.png" for row in expected(own)]
     assert ids_of(str(target / "*.parquet"), tmp_path / "again") == selected(own)
 
 
@@ -284,8 +286,8 @@ def test_images_that_are_gone_from_the_pool_are_counted(own: Path, tmp_path: Pat
     [
         ("zip", {}, "--format is 'zip': choose one of parquet, csv"),
         ("folder", {"link": "soft"}, "--link is 'soft'"),
-        ("csv", {"link": "hard"}, "are for --format folder"),
-        ("webdataset", {"by_class": True}, "are for --format folder"),
+        ("csv", {"link": "hard"}, "--link is for --format folder and fiftyone"),
+        ("webdataset", {"by_class": True}, "--by-class is for --format folder"),
         ("csv", {"images": True}, "--images is for --format parquet"),
         ("webdataset", {"shard_size": 0}, "--shard-size is 0"),
     ],

@@ -131,7 +131,7 @@ def test_an_unknown_manifest_is_answered_with_those_there_are(pool: Pool) -> Non
     with pytest.raises(UsageError, match="'first': make one with `kdcurate select`"):
         get_manifest(pool.catalog, "first")
     select(pool, "first", FIRST)
-    with pytest.raises(UsageError, match="'frist': there are first"):
+    with pytest.raises(UsageError, match="'frist': did you mean first"):
         get_manifest(Catalog(pool.catalog.workspace), "frist")
 
 

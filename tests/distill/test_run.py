@@ -415,7 +415,7 @@ def test_a_run_is_named_and_not_placed(catalog: Catalog, teacher_card: Path, nam
 
 
 def test_what_does_not_exist_is_named(catalog: Catalog, teacher_card: Path) -> None:
-    with pytest.raises(UsageError, match="no manifest is called 'frist'.*manifests list"):
+    with pytest.raises(UsageError, match="no manifest is called 'frist': did you mean first"):
         run(catalog, teacher_card, manifest="frist")
     with pytest.raises(UsageError, match="kd33"):
         run(catalog, teacher_card, method="kd33")

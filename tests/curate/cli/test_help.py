@@ -39,6 +39,8 @@ def test_the_commands_are_those_that_are_promised() -> None:
         "search",
         "verify",
         "duplicates",
+        "init",
+        "run",
         "report",
     }
     assert promised | {"doctor", "demo"} <= names
@@ -71,12 +73,6 @@ def test_a_command_that_needs_arguments_shows_an_example(
     program, *words = shlex.split(example)
     assert (program, *words[: len(path)]) == ("kdcurate", *path)
     command.make_context(path[-1], words[len(path) :])
-
-
-def test_no_command_at_all_shows_the_help(kdcurate: Kdcurate) -> None:
-    found = kdcurate()
-    assert found.code == 2
-    assert "Usage: kdcurate" in found.out + found.err
 
 
 def test_the_version_is_printed(kdcurate: Kdcurate) -> None:

@@ -1,0 +1,153 @@
+"""kdcurate.toml: written, checked to the line, and gone through once."""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curate.cli.run import TEMPLATE
+
+from ..conftest import Kdcurate
+from ..helpers import query
+
+WHOLE = """\
+sources = ["{crawl}"]
+teacher = "{teacher}"
+student = "cifar:resnet8"
+device = "cpu"
+workers = 0
+
+[select]
+strategy = "msp"
+budget = 12
+
+[distill]
+method = "kd"
+max-steps = 2
+batch-size = 4
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path, crawl: Path, teacher: str) -> Path:
+    file = tmp_path / "own" / "kdcurate.toml"
+    file.parent.mkdir()
+    # Relative to the file, wherever the command is typed.
+    near = os.path.relpath(crawl, file.parent)
+    file.write_text(WHOLE.format(crawl=near, teacher=os.path.relpath(teacher, file.parent)))
+    return file
+
+
+def state(workspace: Path) -> dict[str, list[Any]]:
+    """What would differ if anything had been done again."""
+    names = ("images", "scores", "manifests", "decisions", "runs", "metrics")
+    rows = {name: query(workspace, f"FROM {name} ORDER BY ALL") for name in names}
+    files = [file for file in workspace.rglob("*") if file.suffix in (".npz", ".safetensors")]
+    return rows | {"files": sorted((str(file), file.stat().st_mtime_ns) for file in files)}
+
+
+def test_a_file_is_written_and_never_over_another(kdcurate: Kdcurate, tmp_path: Path) -> None:
+    file = tmp_path / "kdcurate.toml"
+    assert kdcurate("init", file).code == 0
+    assert file.read_text() == TEMPLATE.read_text()
+    file.write_text("mine")
+    again = kdcurate("init", file)
+    assert (again.code, file.read_text()) == (2, "mine")
+    assert "is there already" in again.err
+    assert kdcurate("init", tmp_path / "no" / "kdcurate.toml").code == 2
+
+
+def test_what_is_written_is_a_plan(kdcurate: Kdcurate, tmp_path: Path) -> None:
+    kdcurate("init", tmp_path / "kdcurate.toml")
+    plan = json.loads(kdcurate("run", tmp_path / "kdcurate.toml", "--dry-run", "--json").out)
+    assert list(plan) == ["build-index", "select", "distill", "card"]
+    assert plan["select"].endswith("--strategy=kd3 --budget=8000")
+    assert os.listdir(tmp_path) == ["kdcurate.toml"]
+
+
+def test_what_is_commented_out_is_known_too(kdcurate: Kdcurate, tmp_path: Path) -> None:
+    """Every line of the template that is a setting behind a # is one when the # goes."""
+    lines = [line.removeprefix("# ") for line in TEMPLATE.read_text().splitlines()]
+    settings = [line for line in lines if line.startswith("[") or " = " in line.partition("#")[0]]
+    text = "\n".join(settings)
+    assert {"name", "max-steps", "eval"} <= {
+        key for table in tomllib.loads(text).values() if isinstance(table, dict) for key in table
+    }
+    (tmp_path / "all.toml").write_text(text)
+    plan = json.loads(kdcurate("run", tmp_path / "all.toml", "--dry-run", "--json").out)
+    assert list(plan) == ["build-index", "select", "distill", "evaluate", "card"]
+    assert plan["evaluate"] == "kdcurate evaluate --data=test -- STUDENT.toml"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('techer = "x"', "line 4: there is no key 'techer': did you mean teacher?"),
+        ("[selct]", "line 4: there is no key 'selct': did you mean select?"),
+        (
+            "[distill]\nepocs = 3",
+            "line 5: there is no key 'epocs' in [distill]: did you mean epochs?",
+        ),
+        ("[distill]\nepochs = 'x'", "line 5: [distill] epochs is 'x': should be a valid integer"),
+        ("[distill]\nmanifest = 'x'", "line 5: there is no key 'manifest' in [distill]"),
+        ("[select]\nreverse = 1", "line 5: [select] reverse is 1: should be a valid boolean"),
+        ("[evaluate]", "[evaluate] data is missing"),
+        ("a b", "not a TOML file"),
+    ],
+)
+def test_a_mistake_is_told_with_its_line(
+    kdcurate: Kdcurate, tmp_path: Path, line: str, said: str
+) -> None:
+    file = tmp_path / "kdcurate.toml"
+    top = 'sources = ["a"]\nteacher = "t"\nstudent = "s"\n'
+    file.write_text(f"{top}{line}\n")
+    found = kdcurate("run", file)
+    assert (found.code, found.out) == (2, "")
+    assert said in found.err and str(file) in found.err
+    assert os.listdir(tmp_path) == ["kdcurate.toml"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ('"msp"', '"mps"', "did you mean msp?"),
+        ('"kd"', '"kdd"', "did you mean kd"),
+        ("resnet8", "resnet9", "no architecture"),
+        ('sources = ["', 'sources = ["no/', "no"),
+        ("batch-size = 4", 'eval = "nothing"', "nothing"),
+    ],
+)
+def test_what_is_not_there_is_told_before_any_work(
+    kdcurate: Kdcurate, file: Path, before: str, after: str, said: str
+) -> None:
+    file.write_text(file.read_text().replace(before, after, 1))
+    found = kdcurate("run", file)
+    assert found.code in (1, 2) and said in found.err, found.err
+    assert not (file.parent / "workspace").exists()
+
+
+def test_the_whole_way_and_again(kdcurate: Kdcurate, file: Path) -> None:
+    first = kdcurate("run", file, "--json")
+    assert first.code == 0, first.err
+    results = json.loads(first.out)
+    workspace = file.parent / "workspace"
+    assert list(results) == ["build-index", "select", "distill", "card"]
+    assert results["select"]["selected"] == 12 and results["distill"]["steps"] == 2
+    card = file.parent / results["card"]["card"]
+    assert card.is_file() and card.with_name("student.safetensors").is_file()
+    before = state(workspace)
+    again = kdcurate("run", file)
+    assert again.code == 0, again.err
+    assert state(workspace) == before
+    assert "nothing is trained" in again.err and "was there already" in again.err
+    assert "step 3 of 4: kdcurate distill" in again.err and "new" in again.out
+    # What is changed is done anew, and nothing else.
+    file.write_text(file.read_text().replace("max-steps = 2", "max-steps = 3"))
+    changed = json.loads(kdcurate("run", file, "--json").out)
+    assert changed["select"] == results["select"] and changed["distill"]["steps"] == 3
+    assert changed["distill"]["run"] != results["distill"]["run"]
