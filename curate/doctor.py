@@ -23,6 +23,8 @@ PACKAGES = (
 )
 # What each optional set of packages is for; who works on kdcurate has the others.
 EXTRAS = {
+    "tensorboard": "distill --tensorboard: curves while it trains",
+    "onnx": "export to ONNX",
     "demo": "kdcurate demo, whose data are made with it, and report --figures",
     "ray": "build-index --engine ray: many machines",
     "remote": "sources at https:// and s3://",

@@ -128,14 +128,15 @@ def _check(config: Config) -> None:
         UsageError, NetworkError, DataError: a strategy, method, network, or data that is not there.
     """
     from curate.strategies.registry import find_strategy
+    from distill.labelled import check_labelled
     from distill.methods import find_method
     from distill.networks.card import resolve
-    from index.sources import check
 
     select, distill = config.tables.get("select", {}), config.tables.get("distill", {})
     find_strategy(select.get("strategy", "kd3"))
     find_method(distill.get("method", "kd3"))
     for network in (config.values["teacher"], config.values["student"]):
         resolve(network)
-    data = [distill.get("evaluate_on"), config.tables.get("evaluate", {}).get("data")]
-    check([source for source in data if source])
+    for data in (distill.get("evaluate_on"), config.tables.get("evaluate", {}).get("data")):
+        if data:
+            check_labelled(data)
