@@ -90,7 +90,7 @@ def compare(
 
     Every cell is an ordinary manifest and run: the same command again reads what has finished.
 
-    Example: kdcurate compare --teacher t.toml --student cifar:vgg8 --methods kd --budget 9% --eval t
+    Example: kdcurate compare --teacher t.toml --student s.toml --methods kd --budget 99 --eval t/
     """
     from curate.budget import parse_budget
     from curate.comparing import Grid, plan

@@ -64,6 +64,7 @@ def record(catalog: Catalog, entry: Entry, done: RunResult, student: Network) ->
         **entry.values(),
         "accuracy": done.accuracy,
         "evaluated_on": done.evaluated_on,
+        "seconds": done.seconds,
         **asdict(cost(student.module, size)),
         "cpu_ms": cpu_latency_ms(student.module, size, budget_s=_LATENCY_S),
     }
@@ -97,10 +98,10 @@ def check_recorded(catalog: Catalog, grid: Grid, selections: Sequence[Selection]
 
 
 def recorded_manifests(catalog: Catalog, comparison: str) -> list[Manifest]:
-    """Return the manifests that runs of a comparison have learned from, by name."""
+    """Return the manifests, by name, that runs of a comparison have learned from as they are."""
     query = (
-        "SELECT DISTINCT manifest FROM comparisons WHERE comparison = ? AND manifest IS NOT NULL "
-        "ORDER BY manifest"
+        "SELECT DISTINCT m.name FROM comparisons c JOIN manifests m ON m.name = c.manifest AND "
+        "m.content_hash = c.manifest_hash WHERE c.comparison = ? ORDER BY m.name"
     )
     with catalog.read() as connection:
         names = [name for (name,) in connection.execute(query, [comparison]).fetchall()]

@@ -1,7 +1,7 @@
 CREATE TABLE comparisons (
     comparison VARCHAR NOT NULL, terms VARCHAR NOT NULL, method VARCHAR NOT NULL, selection VARCHAR NOT NULL, rounds INTEGER NOT NULL,
     seed BIGINT NOT NULL, run VARCHAR NOT NULL, manifest VARCHAR, manifest_hash VARCHAR, accuracy DOUBLE NOT NULL,
-    evaluated_on VARCHAR NOT NULL, params BIGINT NOT NULL, macs BIGINT NOT NULL, flops BIGINT NOT NULL, cpu_ms DOUBLE NOT NULL);
+    evaluated_on VARCHAR NOT NULL, seconds DOUBLE NOT NULL, params BIGINT NOT NULL, macs BIGINT NOT NULL, flops BIGINT NOT NULL, cpu_ms DOUBLE NOT NULL);
 COMMENT ON TABLE comparisons IS 'which runs kdcurate compare set side by side: one row a training';
 COMMENT ON COLUMN comparisons.comparison IS 'its name: --name, or from what its rows have in common';
 COMMENT ON COLUMN comparisons.terms IS 'SHA-256 of what its rows have in common; one comparison has one';
@@ -14,6 +14,7 @@ COMMENT ON COLUMN comparisons.manifest IS 'manifests.name that it trained on; NU
 COMMENT ON COLUMN comparisons.manifest_hash IS 'manifests.content_hash of it then: another one of that name is another selection';
 COMMENT ON COLUMN comparisons.accuracy IS 'share of the images of evaluated_on that the student gets right; runs.accuracy is of the last --eval, whoever asked';
 COMMENT ON COLUMN comparisons.evaluated_on IS '--eval';
+COMMENT ON COLUMN comparisons.seconds IS 'training time';
 COMMENT ON COLUMN comparisons.params IS 'parameters of what is deployed';
 COMMENT ON COLUMN comparisons.macs IS 'multiply-accumulates of one image at the student''s input size';
 COMMENT ON COLUMN comparisons.flops IS 'the same as the KD3 paper counts FLOPs';
@@ -23,7 +24,7 @@ CREATE VIEW compared AS
     SELECT c.comparison, c.method, c.selection, c.rounds, any_value(m.selected) AS images, any_value(r.steps) AS steps, count(*) AS seeds,
            avg(c.accuracy) AS accuracy, CASE WHEN count(*) > 1 THEN stddev_samp(c.accuracy) END AS sd,
            any_value(c.evaluated_on) AS evaluated_on, any_value(c.params) AS params, any_value(c.macs) AS macs, any_value(c.flops) AS flops,
-           median(c.cpu_ms) AS cpu_ms, avg(r.seconds) AS seconds
+           median(c.cpu_ms) AS cpu_ms, avg(c.seconds) AS seconds
     FROM comparisons c JOIN runs r ON r.name = c.run LEFT JOIN manifests m ON m.name = c.manifest
     WHERE c.manifest_hash IS NOT DISTINCT FROM m.content_hash
     GROUP BY c.comparison, c.method, c.selection, c.rounds;

@@ -10,6 +10,7 @@ import pytest
 
 from curate.comparing import Grid, compare, plan
 from curate.comparing.begun import begun_with, keeps_to
+from curate.comparing.manifests import make_manifests, selections_of
 from curate.manifest import get_manifest
 from curate.networks import scored_pool
 from curate.options import SelectOptions
@@ -20,6 +21,7 @@ from distill.options import TrainOptions
 from index.build import build_index
 from index.catalog import Catalog
 from index.errors import UsageError
+from index.progress import Silent
 
 from ..conftest import Kdcurate
 from ..helpers import pixels_of, png, query, write_files, write_parquet
@@ -63,7 +65,7 @@ def test_a_run_measured_on_other_data_keeps_what_it_was_on_these(
         catalog.workspace, "SELECT run, accuracy, evaluated_on FROM comparisons ORDER BY accuracy"
     )
     assert len({run for run, _, _ in rows}) == 1  # it is one training
-    assert dict((where, accuracy) for _, accuracy, where in rows) == {
+    assert {where: accuracy for _, accuracy, where in rows} == {
         asked.evaluate_on: first[0].accuracy,
         other.evaluate_on: second.accuracy,
     }
@@ -112,11 +114,9 @@ def test_what_comes_later_selects_from_the_pool_that_the_comparison_began_with(
     larger = select(
         scored_pool(catalog, teacher, workers=0), "larger", SelectOptions("random", budget="100%")
     )
-    compare(catalog, replace(asked, strategies=("random", "entropy"), seeds=2))
-    made = query(
-        catalog.workspace,
-        "SELECT DISTINCT m.name, pool FROM manifests m JOIN comparisons c ON c.manifest = m.name",
-    )
+    more = replace(asked, strategies=("random", "entropy"), seeds=2)
+    make_manifests(catalog, more, more.rows(selections_of(catalog, more)), "cpu", Silent())
+    made = query(catalog.workspace, "SELECT name, pool FROM manifests WHERE contains(name, '-')")
     began = get_manifest(catalog, "undisturbed")
     assert len(made) == 4 and {size for _, size in made} == {began.pool} != {larger.pool}
     (entropy,) = (name for name, _ in made if name.startswith("entropy-"))
@@ -131,13 +131,13 @@ def test_a_pool_that_cannot_be_had_again_is_refused(
     catalog = pool.catalog
     begun = select(replace(pool, student=None), "mine", SelectOptions("msp", budget=BUDGET))
     assert begun_with(catalog, asked, [None]) is None
-    assert keeps_to(catalog, None, SelectOptions("odsd")) is None
+    assert keeps_to(catalog, None, SelectOptions("odsd_like")) is None
     assert begun_with(catalog, asked, [None, begun]) == begun
-    assert keeps_to(catalog, begun, SelectOptions("odsd")) is None  # nothing has come since
+    assert keeps_to(catalog, begun, SelectOptions("odsd_like")) is None  # nothing has come since
     grow(catalog, crawl, teacher, tmp_path / "more")
     assert keeps_to(catalog, begun, SelectOptions("entropy")) == "mine"
     with pytest.raises(UsageError, match=f"{NEW} images came since.*odsd would be fitted"):
-        keeps_to(catalog, begun, SelectOptions("odsd"))
+        keeps_to(catalog, begun, SelectOptions("odsd_like"))
     with catalog.write() as connection:
         connection.execute("DELETE FROM images WHERE id = (SELECT min(image_id) FROM decisions)")
     with pytest.raises(UsageError, match="1 images that mine decided are no longer"):
