@@ -121,7 +121,7 @@ def distill(
             if finished and not options.keep_images:  # only to be evaluated
                 options = replace(options, keep_images=finished.kept)
             trained = datafree.train(
-                catalog.workspace, options, teacher, method, folder, identity, progress
+                catalog.workspace, options, teacher, method, folder, identity, progress, processes
             )
         else:
             if options.train.rounds and not processes.first:
