@@ -298,25 +298,3 @@ def test_the_memory_replays_what_was_made_before(tmp_path: Path) -> None:
     made.prepare(Moment(1, 0))
     assert torch.equal(made.latents[4:6], kept[4:6])  # 8 places: the first four were the oldest
     assert not torch.equal(made.latents[:4], kept[:4])
-
-
-def test_nothing_is_drawn_twice_at_a_step() -> None:
-    draws = [torch.rand(8, generator=Moment(3, 0).generator(one)) for one in Purpose]
-    assert len({tuple(drawn.tolist()) for drawn in draws}) == len(Purpose) == 7
-
-
-def test_what_is_replayed_shares_no_draw_with_the_loop(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = set[int]()
-    kept = Moment.generator
-
-    def generator(self: Moment, purpose: Purpose) -> torch.Generator:
-        asked.add(purpose)
-        return kept(self, purpose)
-
-    monkeypatch.setattr(Moment, "generator", generator)
-    made = make("pre", tmp_path)
-    made.prepare(Moment(0, 0))
-    made.images(4, Moment(0, 0))
-    assert asked.isdisjoint({Purpose.AUGMENT, Purpose.LEARN}) and len(asked) == 5
