@@ -81,6 +81,9 @@ def test_the_same_command_reads_the_result_and_later_keeps_images(
     save_noise(tmp_path / "data" / "0" / "0.png", 0)
     later = run(tmp_path, card, evaluate_on=str(tmp_path / "data"))
     assert (later.images, later.kept) == (kept.images, 6) and later.accuracy is not None
+    more = run(tmp_path, card, keep_images=7)  # what was evaluated stays so
+    assert (more.accuracy, more.evaluated_on) == (later.accuracy, later.evaluated_on)
+    assert run(tmp_path, card, keep_images=6).kept == 6
     table = [json.loads(line) for line in Path(kept.images).read_text().splitlines()]
     assert [row["number"] for row in table] == list(range(6))
     assert {(row["method"], row["run"]) for row in table} == {("dafl", first.run)}
@@ -139,7 +142,7 @@ def test_what_does_not_go_together_is_named(card: Path, given: dict[str, Any], n
 
 
 def test_an_unknown_method_is_told_of_all(card: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no distillation method 'dalf': did you mean 'dafl'"):
+    with pytest.raises(UsageError, match="no distillation method 'dalf': did you mean dafl"):
         run(tmp_path, card, method="dalf", manifest="m", preset=None)
 
 
