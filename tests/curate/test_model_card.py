@@ -115,7 +115,7 @@ def test_its_front_matter_is_yaml(trained: Catalog) -> None:
 
 def test_many_licences_are_summed_up(trained: Catalog) -> None:
     with trained.write() as connection:
-        connection.execute("UPDATE decisions SET selected = true")
+        connection.execute("UPDATE ledger SET selected = true")
         connection.execute(
             "UPDATE locations SET metadata = json_object('license', printf('%d', image_id))"
         )

@@ -83,6 +83,9 @@ def test_the_same_command_reads_the_result_and_later_keeps_images(
     save_noise(tmp_path / "data" / "0" / "0.png", 0)
     later = run(tmp_path, card, evaluate_on=str(tmp_path / "data"))
     assert (later.images, later.kept) == (kept.images, 6) and later.accuracy is not None
+    more = run(tmp_path, card, keep_images=7)  # what was evaluated stays so
+    assert (more.accuracy, more.evaluated_on) == (later.accuracy, later.evaluated_on)
+    assert run(tmp_path, card, keep_images=6).kept == 6
     table = [json.loads(line) for line in Path(kept.images).read_text().splitlines()]
     assert [row["number"] for row in table] == list(range(6))
     assert {(row["method"], row["run"]) for row in table} == {("dafl", first.run)}
