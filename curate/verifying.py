@@ -81,6 +81,16 @@ def verify_manifest(
     return found
 
 
+def pool_changes(catalog: Catalog, name: str) -> dict[str, int]:
+    """Count the images that are `new` since a manifest decided, and those that are `gone`.
+
+    `gone_selected` are those of the latter that it selected.
+    """
+    with catalog.read() as connection:
+        counts: dict[str, int] = one_row(connection, _POOL, [name, name])
+    return counts
+
+
 def _check_ledger(catalog: Catalog, manifest: Manifest, found: Verified) -> None:
     """The stored decisions are those that the hash covers, each image once."""
     own = f"(FROM decisions WHERE manifest = {literal(manifest.name)})"
@@ -102,8 +112,7 @@ def _check_ledger(catalog: Catalog, manifest: Manifest, found: Verified) -> None
 
 
 def _check_pool(catalog: Catalog, manifest: Manifest, found: Verified) -> None:
-    with catalog.read() as connection:
-        counts = one_row(connection, _POOL, [manifest.name, manifest.name])
+    counts = pool_changes(catalog, manifest.name)
     found.new_images, found.gone_images = counts["new"], counts["gone"]
     if found.gone_images:
         found.problems.append(

@@ -38,7 +38,7 @@ def compare(
         str, typer.Option(help="Manifests that are there already, as further rows: a,b.")
     ] = "",
     baseline: Annotated[
-        bool, typer.Option(help="Rows of random images beside the strategies.")
+        bool, typer.Option(help="Rows of --budget random images beside the others.")
     ] = True,
     rounds: Annotated[
         int,
@@ -50,7 +50,9 @@ def compare(
     ),
     budget: Annotated[
         str | None,
-        typer.Option(metavar="N|P%|auto", help="Images of every strategy; see `select`."),
+        typer.Option(
+            metavar="N|P%|auto", help="Images of every strategy, random too; see `select`."
+        ),
     ] = None,
     balance: Annotated[str | None, typer.Option(help="As in `select`.")] = None,
     diversity: Annotated[str | None, typer.Option(help="As in `select`.")] = None,
@@ -88,7 +90,7 @@ def compare(
 
     Every cell is an ordinary manifest and run: the same command again reads what has finished.
 
-    Example: kdcurate compare --teacher t.toml --student cifar:resnet8 --methods kd --eval t.parquet
+    Example: kdcurate compare --teacher t.toml --student cifar:vgg8 --methods kd --budget 9% --eval t
     """
     from curate.budget import parse_budget
     from curate.comparing import Grid, plan
@@ -101,16 +103,19 @@ def compare(
 
     if sum((json, csv, markdown)) > 1:
         raise UsageError("choose one of --json, --csv, --markdown")
-    chosen = _names(strategies)
+    chosen, named = _names(strategies), _names(manifests)
     if baseline and BASELINE not in chosen:
-        chosen = (BASELINE, *chosen)
+        if chosen or not named or budget is not None:
+            chosen = (BASELINE, *chosen)
+        else:
+            note("no random images beside the manifests: give --budget N to have as many")
     place = pick_device(device)
     grid = Grid(
         teacher=teacher,
         student=student,
         methods=_names(methods),
         strategies=chosen,
-        manifests=_names(manifests),
+        manifests=named,
         seeds=seeds,
         rounds=rounds,
         select=SelectOptions(

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from curate.comparing.grid import Grid, Row
 from curate.comparing.manifests import (
+    check_pool,
     find_manifests,
     make_manifests,
     manifest_name,
     selections_of,
 )
-from curate.comparing.table import Line, is_recorded, lines, record
+from curate.comparing.records import Entry, check_recorded, is_recorded, record
+from curate.comparing.table import Line, lines
 from curate.manifest import Manifest
 from curate.rounds import prepare_rounds
 from distill.datafree.registry import training_of
@@ -50,11 +53,11 @@ def compare(
     progress = progress or Silent()
     rows = _checked(catalog, grid)
     make_manifests(catalog, grid, rows, device, progress)
-    runs = []
-    cells = [Cell(row, seed) for seed in range(grid.seeds) for row in rows]
+    manifests = find_manifests(catalog, grid, rows)
+    runs, cells = [], _cells(grid, rows)
     for number, cell in enumerate(cells, 1):
         progress.say(f"{number} of {len(cells)}: {cell.row.label}, seed {cell.seed}")
-        runs.append(_train(catalog, grid, cell, progress))
+        runs.append(_train(catalog, grid, cell, manifests, progress))
     return lines(catalog, grid.comparison(), runs)
 
 
@@ -68,26 +71,22 @@ def plan(catalog: Catalog, grid: Grid) -> list[dict[str, Any]]:
     """
     rows = _checked(catalog, grid)
     manifests, teacher = find_manifests(catalog, grid, rows), load_network(grid.teacher)
-    with catalog.read() as connection:
-        query = "SELECT name FROM runs WHERE accuracy IS NOT NULL"
-        finished = {name for (name,) in connection.execute(query).fetchall()}
     found = []
-    for seed in range(grid.seeds):
-        for row in rows:
-            name = manifest_name(grid, row.selection, seed) if row.selection else None
-            run = _run_of(grid, Cell(row, seed), manifests[name] if name else None, teacher)
-            found.append(
-                {
-                    "method": row.method,
-                    "selection": row.chosen_by,
-                    "rounds": row.rounds,
-                    "seed": seed,
-                    "manifest": name,
-                    "selected": name is not None and manifests[name] is not None,
-                    "run": run,
-                    "finished": run in finished,
-                }
-            )
+    for cell in _cells(grid, rows):
+        row, name = cell.row, _manifest_of(grid, cell)
+        entry = _entry(grid, cell, manifests, teacher)
+        found.append(
+            {
+                "method": row.method,
+                "selection": row.chosen_by,
+                "rounds": row.rounds,
+                "seed": cell.seed,
+                "manifest": name,
+                "selected": name is not None and manifests[name] is not None,
+                "run": entry.run if entry else None,
+                "finished": entry is not None and is_recorded(catalog, entry),
+            }
+        )
     return found
 
 
@@ -95,25 +94,39 @@ def _checked(catalog: Catalog, grid: Grid) -> list[Row]:
     """Refuse what would fail after hours: return the rows."""
     grid.check(index=first_embedder(catalog) is not None)
     check_labelled(grid.evaluate_on)
-    rows = grid.rows(selections_of(catalog, grid))
+    selections = selections_of(catalog, grid)
+    rows = grid.rows(selections)
+    grid.check_rows(rows)
+    check_recorded(catalog, grid, selections)
+    check_pool(catalog, grid, rows)
     for row in {(row.method, row.rounds): row for row in rows}.values():
         options = _options(grid, Cell(row, 0), "none yet" if row.selection else None)
         make_method(options, load_network(grid.teacher))
     return rows
 
 
-def _train(catalog: Catalog, grid: Grid, cell: Cell, progress: Progress) -> str:
+def _cells(grid: Grid, rows: Sequence[Row]) -> list[Cell]:
+    return [Cell(row, seed) for seed in range(grid.seeds) for row in rows]
+
+
+def _train(
+    catalog: Catalog,
+    grid: Grid,
+    cell: Cell,
+    manifests: Mapping[str, Manifest | None],
+    progress: Progress,
+) -> str:
     """Train a cell, or read it; return the name of its run."""
-    selection = cell.row.selection
-    manifest = manifest_name(grid, selection, cell.seed) if selection else None
-    options = _options(grid, cell, manifest)
     teacher = load_network(grid.teacher)
+    entry = _entry(grid, cell, manifests, teacher)
+    assert entry is not None  # all manifests have been selected
+    if is_recorded(catalog, entry):  # though its run may have been evaluated on other data since
+        progress.say(f"run {entry.run} is finished: its result is read, nothing is trained")
+        return entry.run
+    options = _options(grid, cell, _manifest_of(grid, cell))
     reselect = prepare_rounds(catalog, options, teacher, progress) if cell.row.rounds else None
     done = distill(catalog, options, teacher=teacher, make_reselect=reselect, progress=progress)
-    comparison = grid.comparison()
-    if not is_recorded(catalog, comparison, cell.row, cell.seed, done.run):
-        student = load_network(done.student)
-        record(catalog, comparison, cell.row, cell.seed, done.run, manifest, student)
+    record(catalog, replace(entry, run=done.run), done, load_network(done.student))
     return done.run
 
 
@@ -138,10 +151,17 @@ def _options(grid: Grid, cell: Cell, manifest: str | None) -> RunOptions:
     return complete(options)
 
 
-def _run_of(grid: Grid, cell: Cell, manifest: Manifest | None, teacher: Network) -> str | None:
-    """Name of the run of a cell; None where its manifest has still to be selected."""
-    if cell.row.selection is not None and manifest is None:
+def _manifest_of(grid: Grid, cell: Cell) -> str | None:
+    return manifest_name(grid, cell.row.selection, cell.seed) if cell.row.selection else None
+
+
+def _entry(
+    grid: Grid, cell: Cell, manifests: Mapping[str, Manifest | None], teacher: Network
+) -> Entry | None:
+    """What stands, or will, for a cell; None where its manifest has still to be selected."""
+    name = _manifest_of(grid, cell)
+    manifest = manifests[name] if name else None
+    if name is not None and manifest is None:
         return None
-    options = _options(grid, cell, manifest.name if manifest else None)
-    content = manifest.content_hash if manifest else ""
-    return run_name(options, teacher, content)
+    run = run_name(_options(grid, cell, name), teacher, manifest.content_hash if manifest else "")
+    return Entry(grid.comparison(), grid.terms(), cell.row, cell.seed, run, manifest)

@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
+from curate.fitted import needs_reference
 from curate.options import SelectOptions
 from distill.datafree.registry import is_data_free
 from distill.methods import find_method
@@ -104,24 +107,32 @@ class Grid:
             raise UsageError(f"--seeds is {self.seeds}: it must be at least 1")
         if self.rounds < 0:
             raise UsageError(f"--rounds is {self.rounds}: it must not be negative")
-        for option in ("methods", "strategies", "manifests"):
-            names = getattr(self, option)
-            twice = next((name for name in names if names.count(name) > 1), None)
-            if twice is not None:
-                raise UsageError(f"--{option} names {twice!r} twice: leave one out")
-        if not self.methods:
-            raise UsageError("--methods is empty: name at least one, as kd,kd3")
+        self._check_names()
         self._check_methods()
         self.train.check()
         for strategy in self.strategies:
-            options = self.selecting(strategy, 0)
-            options.check()
-            if options.make_strategy().needs_student:
-                raise UsageError(
-                    f"{strategy} listens to a student that is trained already: select with it, and "
-                    "name the manifest in --manifests"
-                )
-            options.check_given(student=False, reference=bool(self.reference), index=index)
+            self._check_strategy(strategy, index)
+        if self.reference and not any(map(self.reads_reference, self.strategies)):
+            raise UsageError(
+                "--reference is for strategies that need one, as knn, and none of --strategies "
+                "does: leave it out"
+            )
+
+    def check_rows(self, rows: list[Row]) -> None:
+        """Check that rounds are rows, once it is known what the manifests listen to.
+
+        Raises:
+            UsageError: --rounds is given, and no row has any.
+        """
+        if self.rounds and not any(row.rounds for row in rows):
+            raise UsageError(
+                f"--rounds {self.rounds} re-selects kd3 selections, and no row has one: name kd3 "
+                "in --strategies, or leave --rounds out"
+            )
+
+    def reads_reference(self, strategy: str) -> bool:
+        """Tell whether what a strategy selects depends on the reference images."""
+        return any(map(needs_reference, self.selecting(strategy, 0).signals))
 
     def selecting(self, strategy: str, seed: int) -> SelectOptions:
         """Return what a strategy selects with; the seed is that of a row only where it matters."""
@@ -143,8 +154,10 @@ class Grid:
 
     def comparison(self) -> str:
         """Return its name: that of the same comparison with more rows or seeds is the same."""
-        if self.name:
-            return self.name
+        return self.name or f"compare-{self.terms()[:8]}"
+
+    def terms(self) -> str:
+        """Return the SHA-256 of what all rows have in common, whatever the comparison's name."""
         common = {
             "teacher": network_key(resolve(self.teacher)),
             "student": self.student,
@@ -155,10 +168,55 @@ class Grid:
             "evaluate_on": self.evaluate_on,
             **({"preset": self.preset} if self.preset else {}),
         }
-        digest = hashlib.sha256(json.dumps(common, sort_keys=True).encode()).hexdigest()
-        return f"compare-{digest[:8]}"
+        return hashlib.sha256(json.dumps(common, sort_keys=True).encode()).hexdigest()
+
+    def _check_names(self) -> None:
+        """A name stands for one row in the catalog, whether of a strategy or of a manifest."""
+        for option in ("methods", "strategies", "manifests"):
+            names = getattr(self, option)
+            twice = next((name for name in names if names.count(name) > 1), None)
+            if twice is not None:
+                raise UsageError(f"--{option} names {twice!r} twice: leave one out")
+        both = next((name for name in self.manifests if name in self.strategies), None)
+        if both is not None:
+            otherwise = " (--no-baseline leaves random out)" if both == BASELINE else ""
+            raise UsageError(
+                f"--manifests names {both!r}, and so is a strategy of this comparison: their rows "
+                f"could not be told apart; leave one out{otherwise}, or select under another name"
+            )
+        if OWN_IMAGES in self.manifests:
+            raise UsageError(
+                f"--manifests names {OWN_IMAGES!r}, as the rows of methods that make their own are "
+                "called: select under another name"
+            )
+
+    def _check_strategy(self, strategy: str, index: bool) -> None:
+        options = self.selecting(strategy, 0)
+        options.check()
+        made = options.make_strategy()
+        if made.needs_student:
+            raise UsageError(
+                f"{strategy} listens to a student that is trained already: select with it, and "
+                "name the manifest in --manifests"
+            )
+        options.check_given(student=False, reference=bool(self.reference), index=index)
+        bounded = options.budget is not None or options.per_class is not None
+        selects = not self.own_images.issuperset(self.methods)
+        if selects and not bounded and made.thresholds(np.ones(2, np.int64)) is None:
+            otherwise = ", or --no-baseline" if strategy == BASELINE else ""
+            raise UsageError(
+                f"{strategy} has no thresholds and would take every image: give --budget N, which "
+                f"all strategies share{otherwise}"
+            )
 
     def _check_methods(self) -> None:
+        if not self.methods:
+            raise UsageError("--methods is empty: name at least one, as kd,kd3")
+        if self.preset and not self.own_images:
+            raise UsageError(
+                f"--preset {self.preset} is for methods that make their own images, and none of "
+                "--methods does: leave it out"
+            )
         for method in self.methods:
             if method not in self.own_images:
                 find_method(method)

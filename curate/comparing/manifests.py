@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from curate.comparing.begun import begun_with, keeps_to
 from curate.comparing.grid import Grid, Row, Selection, selection_digest
 from curate.manifest import Manifest, find_manifest, get_manifest
 from curate.networks import scored_pool
+from curate.options import SelectOptions
 from curate.selection import select
 from distill.networks.card import resolve
 from distill.networks.network import network_key
@@ -33,14 +36,15 @@ def manifest_name(grid: Grid, selection: Selection, seed: int) -> str:
         return selection.name
     options = grid.selecting(selection.name, seed)
     key = network_key(resolve(grid.teacher))
-    return f"{selection.name}-{selection_digest(key, options, grid.reference)}"
+    reference = grid.reference if grid.reads_reference(selection.name) else ()
+    return f"{selection.name}-{selection_digest(key, options, reference)}"
 
 
 def find_manifests(catalog: Catalog, grid: Grid, rows: Sequence[Row]) -> dict[str, Manifest | None]:
     """Return the manifest of each name that the rows need; None where it is still to be selected.
 
     A name stands for what its selection was made with, not for the pool: one that was selected
-    before the crawl grew is read as it is, so that a comparison goes on with what it began with.
+    before the crawl grew is read as it is, and others keep to its pool; see `begun_with`.
     """
     with catalog.read() as connection:
         return {name: find_manifest(connection, name) for name in _needed(grid, rows)}
@@ -53,12 +57,13 @@ def make_manifests(
 
     Raises:
         NothingSelectedError, UsageError, WorkspaceError: see `curate.selection.select`.
+        UsageError: see `check_pool`.
     """
-    found, needed = find_manifests(catalog, grid, rows), _needed(grid, rows)
-    missing = [name for name, manifest in found.items() if manifest is None]
-    if not missing:
+    found = find_manifests(catalog, grid, rows)
+    selecting = _selecting(grid, rows, found)
+    if not selecting:
         return
-    selecting = {name: grid.selecting(needed[name][0].name, needed[name][1]) for name in missing}
+    begun = begun_with(catalog, grid, found.values())
     pool = scored_pool(
         catalog,
         grid.teacher,
@@ -70,7 +75,35 @@ def make_manifests(
     )
     for name, options in selecting.items():
         progress.say(f"selecting {name}")
-        select(pool, name, options, progress=progress)
+        # The name does not tell the reference where it does not count: the manifest shall not.
+        reference = pool.reference if grid.reads_reference(options.strategy) else None
+        kept = keeps_to(catalog, begun, options)
+        own = replace(pool, reference=reference, decided_by=kept)
+        done = select(own, name, options, progress=progress)
+        begun = begun or done
+
+
+def check_pool(catalog: Catalog, grid: Grid, rows: Sequence[Row]) -> None:
+    """Check that what is still to be selected can be, from the pool that the comparison began with.
+
+    Raises:
+        UsageError: see `curate.comparing.begun`.
+    """
+    found = find_manifests(catalog, grid, rows)
+    begun = begun_with(catalog, grid, found.values())
+    for options in _selecting(grid, rows, found).values():
+        keeps_to(catalog, begun, options)
+
+
+def _selecting(
+    grid: Grid, rows: Sequence[Row], found: dict[str, Manifest | None]
+) -> dict[str, SelectOptions]:
+    """What is still to be selected, by the name of its manifest."""
+    return {
+        name: grid.selecting(selection.name, seed)
+        for name, (selection, seed) in _needed(grid, rows).items()
+        if found[name] is None
+    }
 
 
 def _needed(grid: Grid, rows: Sequence[Row]) -> dict[str, tuple[Selection, int]]:

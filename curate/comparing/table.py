@@ -1,19 +1,11 @@
-"""The table of a comparison: which runs it is made of, and what they come to, in the catalog."""
+"""The table of a comparison: what its runs come to."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
-from curate.comparing.grid import Row
-from distill.latency import cpu_latency_ms
-from distill.networks import Network
-from distill.networks.cost import cost
-from index.catalog import Catalog, insert, one
-
-_LATENCY_S = 0.5
-_KEY = ("comparison", "method", "selection", "rounds", "seed")
+from index.catalog import Catalog
 
 
 @dataclass(frozen=True)
@@ -36,37 +28,6 @@ class Line:
 
 
 COLUMNS = tuple(Line.__dataclass_fields__)
-
-
-def is_recorded(catalog: Catalog, comparison: str, row: Row, seed: int, run: str) -> bool:
-    """Tell whether a run already stands for this cell."""
-    values = [*_values(comparison, row, seed), run]
-    where = " AND ".join(f"{name} = ?" for name in (*_KEY, "run"))
-    with catalog.read() as connection:
-        return one(connection, f"SELECT 1 FROM comparisons WHERE {where}", values) is not None
-
-
-def record(
-    catalog: Catalog,
-    comparison: str,
-    row: Row,
-    seed: int,
-    run: str,
-    manifest: str | None,
-    student: Network,
-) -> None:
-    """Note the run of a cell, in place of any that stood there, and measure its student."""
-    size = student.card.input.size
-    values = {
-        **dict(zip(_KEY, _values(comparison, row, seed), strict=True)),
-        "run": run,
-        "manifest": manifest,
-        **asdict(cost(student.module, size)),
-        "cpu_ms": cpu_latency_ms(student.module, size, budget_s=_LATENCY_S),
-    }
-    with catalog.write() as connection:
-        columns = {name: [value] for name, value in values.items()}
-        insert(connection, "comparisons", columns, replace_on=_KEY)
 
 
 def lines(catalog: Catalog, comparison: str, runs: Sequence[str]) -> list[Line]:
@@ -104,7 +65,3 @@ def _cells(line: Line) -> list[str]:
         f"{line.cpu_ms:.2f}",
         f"{line.seconds:.0f}",
     ]
-
-
-def _values(comparison: str, row: Row, seed: int) -> list[Any]:
-    return [comparison, row.method, row.chosen_by, row.rounds, seed]

@@ -76,6 +76,7 @@ def test_more_rows_and_seeds_are_the_same_comparison_and_other_terms_another(tea
     ):
         assert replace(first, **other).comparison() != first.comparison()
     assert replace(first, name="mine").comparison() == "mine"
+    assert replace(first, name="mine").terms() == first.terms()
 
 
 def test_a_manifest_is_named_after_what_makes_it(teacher: str, student: str) -> None:
@@ -83,7 +84,10 @@ def test_a_manifest_is_named_after_what_makes_it(teacher: str, student: str) -> 
     assert first.startswith("kd3-")
     assert manifest_name(grid(teacher, methods=("kd",), seeds=9), KD3, 1) == first
     assert manifest_name(grid(student), KD3, 0) != first
-    assert manifest_name(grid(teacher, reference=("r",)), KD3, 0) != first
+    assert manifest_name(grid(teacher, reference=("r",)), KD3, 0) == first  # it reads none
+    knn = Selection("knn", False, False)
+    of_r, of_s = (manifest_name(grid(teacher, reference=(one,)), knn, 0) for one in "rs")
+    assert of_r != of_s
     assert manifest_name(grid(teacher), RANDOM, 0) != manifest_name(grid(teacher), RANDOM, 1)
     assert manifest_name(grid(teacher), Selection("by hand", True, False), 3) == "by hand"
 
@@ -104,8 +108,34 @@ def test_a_manifest_is_named_after_what_makes_it(teacher: str, student: str) -> 
         ({"method_options": {"dkd": {"beta": "8"}}}, "--option is for dkd, and --methods has none"),
         ({"train": TrainOptions(max_steps=0)}, "--max-steps is 0"),
         ({"select": SelectOptions("random", budget=0)}, "--budget is 0"),
+        (
+            {"select": SelectOptions("random")},
+            "random has no thresholds.*--budget N.*--no-baseline",
+        ),
+        ({"select": SelectOptions("random"), "strategies": ("kd3", "msp")}, "msp has no thresh"),
+        ({"manifests": ("mine", "kd3")}, "--manifests names 'kd3', and so is a strategy"),
+        ({"manifests": ("random",)}, "--manifests names 'random'.*--no-baseline"),
+        ({"manifests": (OWN_IMAGES,)}, "--manifests names 'own images'"),
+        ({"preset": "fast"}, "--preset fast is for methods that make their own images"),
+        ({"reference": ("r",)}, "--reference is for strategies that need one"),
     ],
 )
 def test_what_makes_no_sense_is_refused(given: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         grid(**given).check()
+
+
+def test_thresholds_or_a_share_of_each_class_bound_a_selection_too() -> None:
+    grid(strategies=("kd3",), select=SelectOptions("random")).check()
+    grid(select=SelectOptions("random", per_class=3)).check()
+    grid(methods=("dafl",), strategies=("random",), select=SelectOptions("random")).check()
+    grid(methods=("dafl", "kd"), preset="fast").check()
+    grid(strategies=("random", "knn"), reference=("r",)).check()
+
+
+def test_rounds_that_nothing_listens_to_are_refused() -> None:
+    asked = grid(rounds=4)
+    asked.check_rows(asked.rows([RANDOM, KD3]))
+    with pytest.raises(UsageError, match="--rounds 4 re-selects kd3 selections, and no row"):
+        asked.check_rows(asked.rows([RANDOM]))
+    grid().check_rows(grid().rows([RANDOM]))
