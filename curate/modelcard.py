@@ -5,6 +5,7 @@ Whatever comes from the crawl stands in code spans, in which Markdown reads no l
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,16 +26,19 @@ _LICENCES, _CLASSES, _LONGEST = 20, 20, 120
 
 @dataclass(frozen=True)
 class Carded:
-    """A model card that was written: of which run, where, and the images that it counts."""
+    """A model card: of which run, where, the images that it counts, whether an older was `kept`."""
 
     run: str
     card: str
     images: int
     licences: dict[str, int]
+    kept: bool = False
 
 
 def write_model_card(catalog: Catalog, run: str, path: Path | None = None) -> Carded:
     """Write the model card of a finished run, beside its weights where no path is given.
+
+    A card there that somebody went on with, as its licence asks for, stays as it is.
 
     Raises:
         UsageError: no finished run has this name; the message gives the nearest.
@@ -43,11 +47,26 @@ def write_model_card(catalog: Catalog, run: str, path: Path | None = None) -> Ca
     licences, images = _licences(catalog, facts)
     folder = catalog.workspace / "runs" / run
     measures = _measures(catalog, facts)
-    text = "\n".join(_lines(facts, _evaluated_on(folder), licences, images, measures))
+    text = "\n".join(_lines(facts, _evaluated_on(folder), licences, images, measures)) + "\n"
     target = path or folder / "README.md"
+    if path is None and _is_edited(target):
+        return Carded(run, str(target), images, dict(licences), kept=True)
     with atomic_path(target) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.write_text(f"{text}{_mark(text)}", encoding="utf-8")
     return Carded(run, str(target), images, dict(licences))
+
+
+def _mark(text: str) -> str:
+    """A comment by which text is known as not edited since."""
+    return f"\n<!-- kdcurate {hashlib.sha256(text.encode()).hexdigest()[:16]} -->\n"
+
+
+def _is_edited(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    found = path.read_text("utf-8", errors="replace")
+    text = found[: found.rfind("\n<!-- kdcurate ")]
+    return found != text + _mark(text)
 
 
 def code(value: object) -> str:
@@ -89,10 +108,13 @@ def _measures(catalog: Catalog, facts: Mapping[str, Any]) -> Sequence[Mapping[st
 
 
 def _evaluated_on(folder: Path) -> str | None:
-    """What the accuracy was measured on, without where that lies on this machine."""
+    """What the accuracy was measured on, without where that lies, or with which key it opens."""
     path = folder / "result.json"
     data = json.loads(path.read_text("utf-8")).get("evaluated_on") if path.is_file() else None
-    return Path(data).name or data if data else None
+    if not data:
+        return None
+    name = str(data).partition("?")[0]
+    return name if name.startswith("torchvision:") else Path(name).name or name
 
 
 def _lines(

@@ -80,10 +80,19 @@ class Rounds:
                 **_heard(start, asked, manifest.pool),
                 "seconds": time.monotonic() - began,
             }
-            commit_manifest(self.catalog, manifest, file, facts)
+            self._commit(manifest, file, facts)
         self._last = now
         self.progress.say(_SAID.format(**facts))
         return now.selection
+
+    def _commit(self, manifest: Manifest, file: Path, facts: dict[str, Any]) -> None:
+        try:
+            commit_manifest(self.catalog, manifest, file, facts)
+        except UsageError as error:  # its own advice is for `select`
+            raise UsageError(
+                f"{manifest.name} is there, of an earlier training of run {self.run} that decided "
+                "differently: give this training another --run name"
+            ) from error
 
     def _decide(self, start: RoundStart, name: str, folder: Path) -> tuple[Manifest, Path]:
         alpha = 1.0 if start.round == 0 else alpha_at((start.epoch - 1) / start.epochs)

@@ -40,6 +40,8 @@ class Batches:
         self._parts = options.parts
         self._remembered = remembered
         self._begun: Selection | None = None
+        self._ordered: tuple[int, int] | None = None
+        self._order: NDArray[np.int64] = np.empty(0, np.int64)
 
     def of_step(self, step: int, first: int, epoch: int, selection: Selection) -> Iterator[Batch]:
         """Yield this process's parts of a step's batch, torch's own generator set for each.
@@ -59,7 +61,7 @@ class Batches:
             yield self._batch(step, part, epoch, selection, chosen[part * own :][:own])
 
     def _begin(self, selection: Selection) -> None:
-        self._begun = selection
+        self._begun, self._ordered = selection, None
         places, selected = self._images.places(selection.ids), len(selection.ids)
         own = self._options.batch_of(selected) // self._parts
         if self._remembered is not None and not self._remembered.learn(places, own):
@@ -69,8 +71,11 @@ class Batches:
         """Rows of the selection in a batch: a permutation an epoch, the same in every process."""
         size = self._options.batch_of(selected)
         turn, place = divmod(place, selected // size)
-        order = np.random.default_rng((self._options.seed, first, turn)).permutation(selected)
-        return order[place * size : (place + 1) * size]
+        if self._ordered != (first, turn):
+            seed = (self._options.seed, first, turn)
+            self._order = np.random.default_rng(seed).permutation(selected)
+            self._ordered = first, turn
+        return self._order[place * size : (place + 1) * size]
 
     def _batch(
         self, step: int, part: int, epoch: int, selection: Selection, chosen: NDArray[np.int64]

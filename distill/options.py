@@ -16,7 +16,6 @@ from index.errors import UsageError
 REFRESH = ("lazy", "full")
 _REPORTING = ("checkpoint_every", "log_every", "tensorboard")
 _LATER = (
-    "refresh",
     "accumulate",
     "clip_norm",
     "ema",
@@ -71,9 +70,11 @@ class TrainOptions:
     def identity(self) -> dict[str, Any]:
         """Return what decides the result; how often a run reports and saves does not.
 
-        An option of `_LATER` stands there where it is used: runs from before it keep their names.
+        An option of `_LATER` stands there where it is used: runs from before it keep their names,
+        and their rounds asked the student about all images.
         """
-        unused = {name: getattr(TrainOptions, name) for name in _LATER}
+        unused: dict[str, Any] = {name: getattr(TrainOptions, name) for name in _LATER}
+        unused["refresh"] = "full" if self.rounds else self.refresh
         return {
             name: value
             for name, value in asdict(self).items()
@@ -124,6 +125,8 @@ class TrainOptions:
         """
         self._check_choices()
         self._check_numbers()
+        if self.refresh != TrainOptions.refresh and not self.rounds:
+            raise UsageError("--refresh is for --rounds: give both, or neither")
         if self.hold_back is not None and self.patience is None:
             raise UsageError("--hold-back is for --patience: give both, or neither")
         if self.batch_size % self.parts:

@@ -97,6 +97,7 @@ def join(device: str, precision: str) -> Processes:
     local = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if started_by_torchrun() else 1
     world = int(os.environ["WORLD_SIZE"]) if started_by_torchrun() else 1
     number: Any = resolve_precision(precision, device)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # how it begins is no news
     if world == 1:
         return Processes(Fabric(accelerator=device, devices=1, precision=number))
     if device in ("auto", "cuda") and 0 < torch.cuda.device_count() < local:
@@ -104,7 +105,6 @@ def join(device: str, precision: str) -> Processes:
             f"torchrun started {local} processes and this machine has "
             f"{torch.cuda.device_count()} GPUs: start as many as there are, or --device cpu"
         )
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # how it begins is no news
     strategy = DDPStrategy(timeout=LONGEST_WAIT)
     nodes = world // local
     fabric = Fabric(

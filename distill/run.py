@@ -118,14 +118,20 @@ def distill(
             progress.say(f"run {name} is finished: its result is read, nothing is trained")
             return finished
         if selection is None:
-            if finished and not options.keep_images:  # only to be evaluated
-                options = replace(options, keep_images=finished.kept)
+            if finished:  # only what is missing is asked for: what is there stays
+                options = replace(
+                    options,
+                    keep_images=options.keep_images or finished.kept,
+                    evaluate_on=options.evaluate_on or finished.evaluated_on,
+                )
             trained = datafree.train(
-                catalog.workspace, options, teacher, method, folder, identity, progress
+                catalog.workspace, options, teacher, method, folder, identity, progress, processes
             )
         else:
             if options.train.rounds and not processes.first:
                 make_reselect = _asks_the_first
+            if options.train.rounds and make_reselect is None:
+                raise UsageError("rounds re-select: give distill() what makes them")
             with told_if_out_of_memory(options.train, checkpoint_path(folder)):
                 trainer = _trainer(
                     catalog,

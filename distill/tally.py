@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from index.errors import DataError
+from index.errors import DataError, NetworkError
 
 BINS = 15
 TOP = 5
@@ -89,7 +89,10 @@ class Tally:
 
         Raises:
             DataError: a label that the network has no class for.
+            NetworkError: the network does not answer with finite numbers.
         """
+        if not np.isfinite(logits).all():
+            raise NetworkError("the network's logits are not finite: its weights are damaged")
         classes = len(self._confusion)
         low, high = int(labels.min()), int(labels.max())
         if low < 0 or high >= classes:

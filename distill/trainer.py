@@ -27,7 +27,7 @@ from distill.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
 from distill.compiling import eager, prepare_networks
 from distill.descent import Descent
 from distill.ema import holding
-from distill.failures import check_finite, told_if_out_of_memory
+from distill.failures import check_finite, check_weights, told_if_out_of_memory
 from distill.freshness import Places, RecentLogits
 from distill.images import PoolImages
 from distill.methods import Batch, Method
@@ -98,8 +98,7 @@ class Trainer:
             )
         self._metrics = _metrics(folder, options) if self._processes.first else MetricsLog(None, 1)
         method.prepare(len(images.ids))
-        self.method = method.to(self._processes.device)
-        self.method.to(memory_format=torch.channels_last)
+        self.method = method.to(self._processes.device).to(memory_format=torch.channels_last)
         self._recent: RecentLogits | None = None
         if reselect is not None and options.refresh == "lazy":
             classes = method.student.num_classes
@@ -115,8 +114,8 @@ class Trainer:
 
         Raises:
             WorkspaceError: the checkpoint is of a run with other options.
-            KdcurateError: the loss is no longer finite, or memory is exhausted; the last
-                checkpoint stays.
+            KdcurateError: the loss or a weight is no longer finite, or memory is exhausted; the
+                last checkpoint stays.
         """
         with told_if_out_of_memory(self._options, self.checkpoint_path):
             self._began = time.monotonic()
@@ -257,6 +256,7 @@ class Trainer:
         return agreement(*self._score(pixels, self.method.student_logits, self.method.teacher))
 
     def _checkpoint(self, step: int) -> None:
+        check_weights(self.method, step, self.checkpoint_path)
         if not self._processes.first:
             return
         state = {

@@ -37,12 +37,18 @@ def cache_folder(workspace: Path, ids: Ids, view: View) -> Path:
 
 
 def open_cached(folder: Path) -> tuple[Ids, Pixels] | None:
-    """Map the pixels (N, S, S, 3) and their ids (N,), ascending; None where they are not whole."""
+    """Map the pixels (N, S, S, 3) and their ids (N,), ascending; None where they are not whole.
+
+    That is told by their sizes: to read all pixels, see `is_whole`, may take as long as an epoch.
+    """
     facts = _facts(folder)
     if facts is None:
         return None
     shape = (facts["images"], facts["size"], facts["size"], 3)
-    ids = np.load(folder / "ids.npy", mmap_mode="r", allow_pickle=False)
+    try:
+        ids = np.load(folder / "ids.npy", mmap_mode="r", allow_pickle=False)
+    except ValueError:  # damaged
+        return None
     # Copy on write: nobody writes, and PyTorch warns of an array that cannot be written.
     return ids, np.memmap(folder / "pixels.u8", np.uint8, "c", shape=shape)
 

@@ -41,5 +41,7 @@ def card(
         print_json(asdict(done))
         return
     print_pairs({"run": done.run, "card": done.card, "images": done.images})
+    if done.kept:
+        note(f"{done.card} was edited and stays as it is: --output FILE writes a new one elsewhere")
     for licence, images in done.licences.items():
         note(f"licence: {licence}, {images:,} images")

@@ -18,6 +18,7 @@ from index.errors import DataError, UsageError, nearest
 STEPS = ("build-index", "select", "distill", "evaluate", "card")
 # What `run` itself knows, or what makes no sense in a file.
 _OWN = {"workspace", "sources", "manifest", "network", "output", "json", "dry_run", "help"}
+_OWN |= {"preset", "keep_images"}  # of methods that make their own images, which `run` does not do
 _COMMON = ("workspace", "seed", "device", "workers")
 _GIVEN = ("teacher", "student")
 _STRICT = ConfigDict(extra="forbid", strict=True, frozen=True)

@@ -27,7 +27,7 @@ from curate.cli import (
 )
 from curate.cli.output import note
 from index import __version__
-from index.errors import KdcurateError
+from index.errors import KdcurateError, UsageError
 
 NAME = "kdcurate"
 INTERRUPTED = 130
@@ -77,6 +77,17 @@ its teacher knows. Three ways to go on:
 """
 
 
+def _refuse_torchrun(command: str | None) -> None:
+    """Only a training divides: of any other command each process would do all of it.
+
+    Raises:
+        UsageError: torchrun started several processes of another command.
+    """
+    count = int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 1
+    if count > 1 and command != "distill":
+        raise UsageError(f"{command} runs in one process: start it without torchrun")
+
+
 @app.callback()
 def options(
     context: typer.Context,
@@ -88,6 +99,7 @@ def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,  # noqa: ARG001
 ) -> None:
     """Take what holds for every command; `--debug` is read before parsing, in `main`."""
+    _refuse_torchrun(context.invoked_subcommand)
     if context.invoked_subcommand is None:
         sys.stdout.write(NEXT_STEPS)
 

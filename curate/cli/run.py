@@ -66,11 +66,13 @@ def run(
 
     program: Any = context.find_root().command
     config = read_config(file, program.commands)
+    folder = file.absolute().parent
     if dry_run:
         lines = {step: config.command(step, Found()) for step in config.steps}
         (print_json if json else print_pairs)(lines)
+        note(f"paths are relative to {folder}")
         return
-    with chdir(file.absolute().parent):  # its paths are relative to it
+    with chdir(folder):
         _check(config)
         results = _go(program, config, show=not json)
     if json:
@@ -128,15 +130,23 @@ def _check(config: Config) -> None:
         UsageError, NetworkError, DataError: a strategy, method, network, or data that is not there.
     """
     from curate.strategies.registry import find_strategy
+    from distill.datafree.registry import is_data_free
     from distill.labelled import check_labelled
     from distill.methods import find_method
     from distill.networks.card import resolve
+    from index.errors import UsageError
 
     select, distill = config.tables.get("select", {}), config.tables.get("distill", {})
-    find_strategy(select.get("strategy", "kd3"))
-    find_method(distill.get("method", "kd3"))
+    find_strategy(str(select.get("strategy", "kd3")))
+    method = str(distill.get("method", "kd3"))
+    if is_data_free(method):
+        raise UsageError(
+            f"[distill] method = {method!r} makes its own images: train it with `kdcurate "
+            "distill` alone"
+        )
+    find_method(method)
     for network in (config.values["teacher"], config.values["student"]):
         resolve(network)
     for data in (distill.get("evaluate_on"), config.tables.get("evaluate", {}).get("data")):
         if data:
-            check_labelled(data)
+            check_labelled(str(data))

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from distill.datafree.generator import Generator
+from distill.datafree.purposes import Purpose
 from distill.datafree.recipe import GeneratorRecipe, Recipe
 from distill.datafree.synthesiser import Compute, Moment, Synthesiser, frozen
 from distill.methods import Method
 
-LEARN, SHOW = 0, 1  # purposes of noise
 BETAS = (0.5, 0.999)
 
 
@@ -38,7 +38,7 @@ class Adversary(Synthesiser):
         if moment.step % self.recipe.student_steps:
             return {}
         self.begun = moment.step > 0
-        noise = self._noise(self.recipe.batch, moment, LEARN)
+        noise = self._noise(self.recipe.batch, moment, Purpose.MAKE)
         with frozen(self.learner):
             with self.compute.autocast():
                 losses = self.terms(self.generator(noise))
@@ -48,16 +48,16 @@ class Adversary(Synthesiser):
     def images(self, count: int, moment: Moment) -> Tensor:
         """Make them, as the generator is now."""
         with self.compute.autocast():
-            images: Tensor = self.generator(self._noise(count, moment, SHOW))
+            images: Tensor = self.generator(self._noise(count, moment, Purpose.SHOW))
         return images
 
-    def _noise(self, count: int, moment: Moment, purpose: int) -> Tensor:
+    def _noise(self, count: int, moment: Moment, purpose: Purpose) -> Tensor:
         if not self.recipe.same_noise:
             return self._drawn(count, moment.generator(purpose))
         turn = moment.step - moment.step % self.recipe.student_steps
         # As many whatever they are for: the first of a larger draw may be others.
         most = max(count, self.recipe.batch)
-        return self._drawn(most, Moment(turn, moment.seed).generator(LEARN))[:count]
+        return self._drawn(most, Moment(turn, moment.seed).generator(Purpose.MAKE))[:count]
 
     def _drawn(self, count: int, generator: torch.Generator) -> Tensor:
         return torch.randn(count, self.recipe.latent, generator=generator).to(self.compute.device)

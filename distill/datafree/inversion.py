@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -19,6 +21,7 @@ class Inversion(Rounds):
     what an image can be. Targets and noise are new each round.
     """
 
+    rate: ClassVar[str] = "pixel_lr"
     recipe: InversionRecipe
 
     def make(self, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from index.decoding import Pixels
-from index.files import atomic_path
+from index.files import atomic_path, remove_leftovers
 
 
 def list_path(workspace: Path, run: str) -> Path:
@@ -21,11 +21,12 @@ def write_images(workspace: Path, run: str, pixels: Pixels, facts: Mapping[str, 
     """Write images (N, S, S, 3) uint8 as PNG files, and last their list; return its path.
 
     Each row of the list has a file's path, its number, and the facts (method, teacher), which
-    become the image's metadata. Files of a longer list before are removed.
+    become the image's metadata. Files of a longer list before, or of a killed run, are removed.
     """
     listing = list_path(workspace, run)
     folder = listing.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder)
     rows = []
     for number, image in enumerate(pixels):
         name = f"{number:06d}.png"

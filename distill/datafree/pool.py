@@ -10,7 +10,7 @@ from torch import Tensor
 
 from index.decoding import Pixels
 from index.errors import WorkspaceError
-from index.files import atomic_path
+from index.files import atomic_path, remove_leftovers
 
 
 class ImagePool:
@@ -59,6 +59,7 @@ class ImagePool:
         Raises:
             WorkspaceError: one of them is gone or damaged.
         """
+        remove_leftovers(self._folder)
         for path in self._folder.glob("*.npy"):
             if not path.stem.isdecimal() or int(path.stem) >= parts:
                 path.unlink()

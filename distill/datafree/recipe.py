@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
@@ -10,8 +10,12 @@ from distill.methods.base import Options
 
 
 class Weights(Options):
-    """L = bn L_bn + oh L_oh + adv L_adv + bal L_bal + act L_act; a weight of 0 costs nothing."""
+    """L = bn L_bn + oh L_oh + adv L_adv + bal L_bal + act L_act; a weight of 0 costs nothing.
 
+    ``weighed`` are the options that weigh terms of the images; one at least is above 0.
+    """
+
+    weighed: ClassVar[tuple[str, ...]] = ("bn", "oh", "adv", "bal", "act")
     bn: NonNegativeFloat = 0.0
     oh: NonNegativeFloat = 0.0
     adv: NonNegativeFloat = 0.0
@@ -66,6 +70,7 @@ class InversionRecipe(Recipe):
     many pixels they are shifted at most before each step. ``most`` images are made in all.
     """
 
+    weighed: ClassVar[tuple[str, ...]] = (*Weights.weighed, "tv", "l2")
     steps: PositiveInt = 2000
     pixel_lr: PositiveFloat = 0.05
     tv: NonNegativeFloat = 2.5e-5
@@ -81,6 +86,7 @@ class ContrastRecipe(Recipe):
     ``embedding`` the length of what is compared. ``most`` images are made in all.
     """
 
+    weighed: ClassVar[tuple[str, ...]] = (*Weights.weighed, "cr")
     steps: PositiveInt = 500
     latent: PositiveInt = 100
     width: PositiveInt = 64

@@ -113,13 +113,13 @@ def make_recipe(name: str, preset: str, options: Mapping[str, Any]) -> Recipe:
     """Return a method's recipe as published, as the preset changes it, and as the options do.
 
     Raises:
-        UsageError: an unknown preset or option, or a bad value.
+        UsageError: an unknown preset or option, a bad value, or no term to make images by.
     """
     _check_preset(preset)
     found = find_data_free(name)
     numbers = found.recipe.model_dump() | (dict(found.fast) if preset == "fast" else {})
     try:
-        return type(found.recipe).model_validate(numbers | dict(options))
+        recipe = type(found.recipe).model_validate(numbers | dict(options))
     except ValidationError as error:
         problem = error.errors()[0]
         key = ".".join(str(part) for part in problem["loc"])
@@ -127,6 +127,12 @@ def make_recipe(name: str, preset: str, options: Mapping[str, Any]) -> Recipe:
         raise UsageError(
             f"method {name}, option '{key}': {problem['msg']} (its options: {known})"
         ) from error
+    if not any(getattr(recipe, weight) for weight in recipe.weighed):
+        raise UsageError(
+            f"method {name} has nothing to make images by: all its weights are 0; give one of "
+            f"{', '.join(recipe.weighed)} another value with --option"
+        )
+    return recipe
 
 
 def training_of(name: str, preset: str) -> dict[str, Any]:

@@ -9,12 +9,11 @@ from torch import Tensor, nn
 
 from distill.datafree.adversary import BETAS, Adversary
 from distill.datafree.generator import Generator
+from distill.datafree.purposes import Purpose
 from distill.datafree.recipe import Recipe, ReplayRecipe
 from distill.datafree.synthesiser import Compute, Moment, Terms
 from distill.methods import Method
 from distill.networks import InputSpec, Network
-
-LEARN, SHOW, REHEARSE = 2, 3, 4  # purposes of draws, beside the generator's
 
 
 class Replay(Adversary):
@@ -50,20 +49,22 @@ class Replay(Adversary):
 
     def images(self, count: int, moment: Moment) -> Tensor:
         """New images, `count` of them, and those that are replayed."""
-        return torch.cat([super().images(count, moment), self._replayed(moment, SHOW)])
+        return torch.cat(
+            [super().images(count, moment), self._replayed(moment, Purpose.REPLAY_SHOWN)]
+        )
 
     def _rehearse(self, novel: Tensor, moment: Moment) -> Terms:
-        images = torch.cat([novel, self._replayed(moment, LEARN)])
+        images = torch.cat([novel, self._replayed(moment, Purpose.REPLAY)])
         with self.compute.autocast():
             mean, spread = self.vae.encode(images)
-            noise = torch.randn(mean.shape, generator=moment.generator(REHEARSE)).to(mean.device)
-            decoded = self.vae.decoder(mean + noise * (spread / 2).exp())
+            drawn = torch.randn(mean.shape, generator=moment.generator(Purpose.REHEARSE))
+            decoded = self.vae.decoder(mean + drawn.to(mean.device) * (spread / 2).exp())
             found = vae_terms(self.teacher, images, decoded, mean, spread, self.recipe.kld)
         self._remember(mean[: len(novel)].detach())
         return found
 
     @torch.no_grad()
-    def _replayed(self, moment: Moment, purpose: int) -> Tensor:
+    def _replayed(self, moment: Moment, purpose: Purpose) -> Tensor:
         """Decode some of the latents that are kept: (replayed, 3, S, S), none at the start."""
         known = min(int(self.seen), len(self.latents))
         generator = moment.generator(purpose)

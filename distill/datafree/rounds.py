@@ -11,12 +11,11 @@ from torch import Tensor
 
 from distill.datafree.generator import to_bytes
 from distill.datafree.pool import ImagePool
+from distill.datafree.purposes import Purpose
 from distill.datafree.recipe import ContrastRecipe, InversionRecipe, Recipe
 from distill.datafree.synthesiser import Compute, Moment, Synthesiser, frozen
 from distill.methods import Method
 from distill.networks import normalise
-
-MAKE, DRAW = 0, 1  # purposes of what is drawn
 
 
 class Rounds(Synthesiser):
@@ -39,7 +38,7 @@ class Rounds(Synthesiser):
             return {}
         self.begun = moment.step > 0
         with frozen(self.learner):
-            images, made = self.make(moment.generator(MAKE))
+            images, made = self.make(moment.generator(Purpose.MAKE))
         self.pool.add(to_bytes(images, self.teacher.card.input))
         return made
 
@@ -49,7 +48,7 @@ class Rounds(Synthesiser):
 
     def images(self, count: int, moment: Moment) -> Tensor:
         """Draw from all rounds."""
-        pixels = self.pool.draw(count, moment.generator(DRAW))
+        pixels = self.pool.draw(count, moment.generator(Purpose.SHOW))
         return normalise(pixels, self.teacher.card.input, self.compute.device)
 
     def limit(self, steps: int) -> int:
@@ -60,7 +59,7 @@ class Rounds(Synthesiser):
 
     def sample(self, count: int, moment: Moment) -> Tensor:
         """Draw without replacement: (count, S, S, 3) uint8, all where there are no more."""
-        return self.pool.sample(count, moment.generator(DRAW))
+        return self.pool.sample(count, moment.generator(Purpose.SHOW))
 
     def random_targets(self, generator: torch.Generator) -> Tensor:
         """Draw a class for each image of a round: (batch,)."""

@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distill.checkpoint import checkpoint_path
 from distill.datafree.generator import start_of
 from distill.datafree.keeping import write_images
 from distill.datafree.learner import STUDENT, make_learner
@@ -19,10 +20,12 @@ from distill.datafree.registry import (
 )
 from distill.datafree.synthesiser import batch_norm_taps
 from distill.datafree.trainer import DataFreeTrainer
+from distill.failures import told_if_out_of_memory
 from distill.finish import Trained
 from distill.methods import Method, find_method
 from distill.networks import Network
 from distill.options import TrainOptions
+from distill.processes import Processes
 from distill.record import settings
 from index.errors import UsageError
 from index.progress import Progress
@@ -82,32 +85,44 @@ def train(
     folder: Path,
     identity: dict[str, Any],
     progress: Progress,
+    processes: Processes,
 ) -> Trained:
     """Train by completed options; what images are kept are there before the result says so.
 
     Raises:
+        KdcurateError: memory is exhausted, or a loss or a weight is no longer finite.
         MethodError: the teacher does not fit the method.
         UsageError: more images to keep than the method makes.
     """
-    trainer = DataFreeTrainer(
-        method,
-        find_data_free(options.method).synthesiser,
-        _recipe(options),
-        options.train,
-        folder,
-        identity=identity,
-        progress=progress,
-    )
-    trainer.check_sample(options.keep_images)
-    steps, seconds = trainer.fit()
-    images = None
-    if options.keep_images:
-        facts = {"method": options.method, "teacher": teacher.key}
-        sample = trainer.sample(options.keep_images)
-        images = str(write_images(workspace, folder.name, sample, facts))
+    recipe = _recipe(options)
+    remedy = f"--option batch= (now {recipe.batch})"
+    with told_if_out_of_memory(options.train, checkpoint_path(folder), remedy=remedy):
+        trainer = DataFreeTrainer(
+            method,
+            find_data_free(options.method).synthesiser,
+            recipe,
+            options.train,
+            folder,
+            identity=identity,
+            progress=progress,
+            processes=processes,
+        )
+        trainer.check_sample(options.keep_images)
+        steps, seconds = trainer.fit()
+        images = _kept(workspace, options, teacher, trainer, folder.name)
     own = {**options.method_options, "preset": options.preset or "paper"}
     row = settings(options.train, own, STUDENT, str(trainer.device))
     return Trained(trainer.deployed(), trainer.device, steps, seconds, row, images=images)
+
+
+def _kept(
+    workspace: Path, options: RunOptions, teacher: Network, trainer: DataFreeTrainer, run: str
+) -> str | None:
+    """Write the images that are to be kept; return their list."""
+    if not options.keep_images:
+        return None
+    facts = {"method": options.method, "teacher": teacher.key}
+    return str(write_images(workspace, run, trainer.sample(options.keep_images), facts))
 
 
 def _recipe(options: RunOptions) -> Recipe:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from distill.datafree import terms
 from distill.datafree.generator import to_bytes
+from distill.datafree.purposes import Purpose
 from distill.datafree.recipe import Recipe
 from distill.draws import step_seed
 from distill.methods import Method
@@ -39,8 +40,8 @@ class Moment:
     step: int
     seed: int
 
-    def generator(self, purpose: int) -> torch.Generator:
-        """Return the generator of what is drawn for a purpose (a number) at this step."""
+    def generator(self, purpose: Purpose) -> torch.Generator:
+        """Return the generator of what is drawn for a purpose at this step."""
         return torch.Generator().manual_seed(step_seed(step_seed(self.seed, self.step), purpose))
 
 
@@ -61,6 +62,8 @@ class Synthesiser(nn.Module, ABC):
 
     # Whether what `prepare` did is worth a checkpoint of its own.
     slow: ClassVar[bool] = False
+    # The option whose rate the images, or their generator, learn with.
+    rate: ClassVar[str] = "generator_lr"
 
     def __init__(self, learner: Method, recipe: Recipe, compute: Compute, folder: Path) -> None:
         super().__init__()

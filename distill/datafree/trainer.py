@@ -7,31 +7,30 @@ ends with the bits of an undisturbed one.
 from __future__ import annotations
 
 import json
-import math
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 
 from distill.augment import AUGMENTATIONS
 from distill.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
 from distill.datafree.learner import STUDENT
+from distill.datafree.purposes import Purpose
 from distill.datafree.recipe import Recipe
 from distill.datafree.registry import STEPS_AN_EPOCH
 from distill.datafree.synthesiser import Compute, Moment, Synthesiser
 from distill.draws import Draws
+from distill.failures import check_finite, check_weights
 from distill.methods import Batch, Losses, Method
 from distill.metrics import MetricsLog
 from distill.networks import Network
-from distill.options import TrainOptions, resolve_precision
+from distill.options import TrainOptions
+from distill.processes import Processes, join
 from distill.schedule import SCHEDULES
 from index.decoding import Pixels
-from index.errors import KdcurateError, UsageError
+from index.errors import UsageError
 from index.progress import Progress, Silent
-
-AUGMENT, LEARN = 2, 3  # purposes of what is drawn, beside the synthesiser's
 
 
 class DataFreeTrainer:
@@ -45,6 +44,7 @@ class DataFreeTrainer:
         folder: of the run.
         identity: what else makes the run that run.
         progress: is told of steps.
+        processes: the one that the run has joined, with its device and precision.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class DataFreeTrainer:
         *,
         identity: dict[str, Any] | None = None,
         progress: Progress | None = None,
+        processes: Processes | None = None,
     ) -> None:
         options.check()
         self._options = options
@@ -68,8 +69,7 @@ class DataFreeTrainer:
         self.total_steps = options.max_steps or options.epochs * STEPS_AN_EPOCH
         folder.mkdir(parents=True, exist_ok=True)
         self._metrics = MetricsLog(folder / "metrics.jsonl", options.log_every)
-        precision = resolve_precision(options.precision, options.device)
-        self._fabric = Fabric(accelerator=options.device, devices=1, precision=precision)
+        self._processes = processes or join(options.device, options.precision)
         self._learner = learner
         learner.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._optimizer = torch.optim.SGD(
@@ -78,7 +78,7 @@ class DataFreeTrainer:
             momentum=STUDENT.momentum,
             weight_decay=STUDENT.weight_decay,
         )
-        compute = Compute(self.device, self._fabric.autocast)
+        compute = Compute(self.device, self._processes.autocast)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.seed)
             self._synthesiser = synthesiser(learner, recipe, compute, folder)
@@ -86,7 +86,7 @@ class DataFreeTrainer:
     @property
     def device(self) -> torch.device:
         """Where the networks are."""
-        return self._fabric.device
+        return self._processes.device
 
     @property
     def checkpoint_path(self) -> Path:
@@ -106,7 +106,7 @@ class DataFreeTrainer:
 
         Raises:
             WorkspaceError: the checkpoint is of a run with other options, or its images are gone.
-            KdcurateError: a loss is no longer finite; the last checkpoint stays.
+            KdcurateError: a loss or a weight is no longer finite; the last checkpoint stays.
         """
         self._began = time.monotonic()
         step = self._resume()
@@ -149,20 +149,22 @@ class DataFreeTrainer:
 
     def _prepare(self, step: int) -> None:
         moment = Moment(step, self._options.seed)
-        torch.manual_seed(moment.generator(LEARN).initial_seed())
+        torch.manual_seed(moment.generator(Purpose.LEARN).initial_seed())
         made = self._synthesiser.prepare(moment)
         if not made:
             return
-        self._check_finite(made, step, "images")
+        check_finite(
+            made["total"], step, self.checkpoint_path, whose="images", remedy=self._lower_rate
+        )
         self._made = {f"images_{name}": value for name, value in made.items()}
         if self._synthesiser.slow:
             self._checkpoint(step)
 
     def _take_step(self, step: int) -> dict[str, float]:
         moment = Moment(step, self._options.seed)
-        torch.manual_seed(moment.generator(LEARN).initial_seed())
+        torch.manual_seed(moment.generator(Purpose.LEARN).initial_seed())
         images = self._synthesiser.images(self._options.batch_size, moment)
-        generator = moment.generator(AUGMENT)
+        generator = moment.generator(Purpose.AUGMENT)
         batch = Batch(
             AUGMENTATIONS[self._options.augment](images, Draws(generator)),
             torch.ones(len(images), device=self.device),
@@ -171,24 +173,20 @@ class DataFreeTrainer:
         )
         for group in self._optimizer.param_groups:
             group["lr"] = self._learning_rate(step)
-        with self._fabric.autocast():
+        with self._processes.autocast():
             losses = Losses.of(self._learner.loss(batch))
         losses.total.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         values = {name: value.item() for name, value in losses.scalars().items()}
-        self._check_finite(values, step, "student")
+        check_finite(values["total"], step, self.checkpoint_path, whose="student")
         return values
 
-    def _check_finite(self, values: dict[str, float], step: int, whose: str) -> None:
-        if math.isfinite(values["total"]):
-            return
-        kept = self.checkpoint_path if self.checkpoint_path.is_file() else "not yet written"
-        remedy = "lower --lr" if whose == "student" else "lower its rate with --option"
-        raise KdcurateError(
-            f"the loss of the {whose} is {values['total']} at step {step}: {remedy}; the last good "
-            f"checkpoint is {kept}"
-        )
+    @property
+    def _lower_rate(self) -> str:
+        """What helps where the images' loss grows beyond all bounds."""
+        rate = self._synthesiser.rate
+        return f"lower --option {rate}= (now {getattr(self._synthesiser.recipe, rate):g})"
 
     def _learning_rate(self, step: int) -> float:
         schedule = SCHEDULES[self._options.schedule or STUDENT.schedule]
@@ -202,6 +200,8 @@ class DataFreeTrainer:
             self._checkpoint(step)
 
     def _checkpoint(self, step: int) -> None:
+        check_weights(self._learner, step, self.checkpoint_path)
+        check_weights(self._synthesiser, step, self.checkpoint_path, remedy=self._lower_rate)
         state = {
             "learner": self._learner.state_dict(),
             "optimizer": self._optimizer.state_dict(),

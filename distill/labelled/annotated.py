@@ -70,7 +70,13 @@ def _list_of(root: Path) -> Path | None:
 
 
 def _lines(listing: Path) -> Iterator[tuple[str, str]]:
-    for number, line in enumerate(listing.read_text("utf-8").splitlines(), 1):
+    try:
+        lines = listing.read_text("utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{listing} is no UTF-8 text: save it as such") from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
         name, *rest = line.split("\t" if "\t" in line else None)
         if not rest or Path(name).name != name:
             raise DataError(f"{listing}, line {number}: no file name and class; mend the line")

@@ -60,7 +60,7 @@ class Catalog:
         try:
             if _version_of(connection, self.path) < _newest():
                 connection.close()
-                with self.write():
+                with self.write(patience_s):
                     pass
                 connection = self._connect(read_only=True, patience_s=patience_s)
             yield connection

@@ -85,7 +85,7 @@ def test_an_image_decided_twice_is_told(pool: Pool, workspace: Path) -> None:
     with pool.catalog.write() as connection:
         connection.execute("CREATE TEMP TABLE one AS FROM decisions LIMIT 1")
         names = "manifest, image_id, selected, pseudo_label, weight, score, components, reason"
-        connection.execute(f"INSERT INTO decisions ({names}) SELECT {names} FROM one")
+        connection.execute(f"INSERT INTO ledger ({names}) SELECT {names} FROM one")
     (problem,) = workspace_problems(workspace)
     assert "manifest first decides an image twice" in problem
 

@@ -54,7 +54,7 @@ def test_terms_are_what_the_outermost_sum_adds_up() -> None:
     ("text", "message"),
     [
         ("0.5*kd4", "'kd4': did you mean kd3?"),
-        ("zzzz + kd3", "choose one of bn_shift, kd3, width"),
+        ("zzzz + kd3", "choose one of kd3, bn_shift, width"),
         ("lg(width)", "no function is called 'lg': did you mean log?"),
         ("log(width, 2)", "log takes one value, not 2"),
         ("min(width)", "min takes two values or more, not 1"),

@@ -69,6 +69,31 @@ def test_it_says_what_the_student_is_and_saw(trained: Catalog, pool: Pool) -> No
     assert "/home/someone" not in text
 
 
+def test_an_edited_card_stays(trained: Catalog, tmp_path: Path) -> None:
+    path = Path(write_model_card(trained, "one").card)
+    assert not write_model_card(trained, "one").kept  # nobody edited it
+    edited = path.read_text("utf-8").replace("license: unknown", "license: mit")
+    path.write_text(edited, "utf-8")
+    assert write_model_card(trained, "one").kept and path.read_text("utf-8") == edited
+    assert not write_model_card(trained, "one", tmp_path / "new.md").kept
+    assert "license: unknown" in (tmp_path / "new.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ("torchvision:CIFAR10?root=/home/someone/d", "torchvision:CIFAR10"),
+        ("https://h/t.parquet?token=S3CRET", "t.parquet"),
+    ],
+)
+def test_only_the_name_of_the_data_is_told(trained: Catalog, data: str, name: str) -> None:
+    folder = trained.workspace / "runs" / "one"
+    facts = json.loads((folder / "result.json").read_text())
+    (folder / "result.json").write_text(json.dumps(facts | {"evaluated_on": data}))
+    text = Path(write_model_card(trained, "one").card).read_text("utf-8")
+    assert f"on `{name}`" in text and "someone" not in text and "S3CRET" not in text
+
+
 def test_what_a_crawl_says_stays_text(trained: Catalog) -> None:
     path = Path(write_model_card(trained, "one").card)
     outside = re.sub(r"`[^`\n]*`", "", path.read_text("utf-8"))
@@ -90,7 +115,7 @@ def test_its_front_matter_is_yaml(trained: Catalog) -> None:
 
 def test_many_licences_are_summed_up(trained: Catalog) -> None:
     with trained.write() as connection:
-        connection.execute("UPDATE decisions SET selected = true")
+        connection.execute("UPDATE ledger SET selected = true")
         connection.execute(
             "UPDATE locations SET metadata = json_object('license', printf('%d', image_id))"
         )

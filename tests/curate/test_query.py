@@ -148,6 +148,7 @@ def test_the_schema_names_every_table_and_view_with_a_comment(scored: Pool) -> N
     tables |= {"manifests", "ledger", "differences", "rounds", "runs", "metrics"}
     views = {"decisions", "selected", "rejected", "agreement", "class_balance", "placeholders"}
     views |= {"manifest_shift", "manifest_measures", "near_duplicates", "runs_with_manifest"}
+    views |= {"compared"}
     assert tables <= {name for name, kind in found if kind == "table"}
     assert views == {name for name, kind in found if kind == "view"}
     assert all(found.values())

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from distill.failures import is_out_of_memory
+from distill.failures import check_weights, is_out_of_memory
 from distill.methods.base import Batch, Losses
 from distill.methods.kd import KD
 from index.errors import KdcurateError
@@ -45,6 +47,40 @@ def test_memory_that_is_not_there_is_one_line(tmp_path: Path, kind: type[Greedy]
     assert kept["step"] == 3
     resumed = run(tmp_path / "run", make("kd"))  # with memory enough
     assert same(resumed, run(tmp_path / "whole", make("kd")))
+
+
+class Steep(KD):
+    """KD whose sixth step has a finite loss and a gradient that is no number."""
+
+    name: ClassVar[str] = "steep"
+    steps = 0
+
+    def loss(self, batch: Batch) -> Losses:
+        self.steps += 1
+        found = Losses.of(super().loss(batch))
+        if self.steps == 6:
+            found.total.register_hook(lambda gradient: gradient * math.inf)
+        return found
+
+
+def test_weights_that_are_no_numbers_leave_the_last_good_checkpoint(tmp_path: Path) -> None:
+    wanted = r"weights of student\..* are no longer finite at step 6: lower --lr; .*last\.pt"
+    with pytest.raises(KdcurateError, match=wanted):
+        run(tmp_path / "run", Steep(tiny(0), tiny(1)))
+    kept = torch.load(tmp_path / "run" / "checkpoint" / "last.pt", weights_only=True)
+    assert kept["step"] == 3
+    assert same(run(tmp_path / "run", make("kd")), run(tmp_path / "whole", make("kd")))
+
+
+def test_what_is_not_trained_may_be_anything(tmp_path: Path) -> None:
+    layer = nn.Linear(2, 2)
+    layer.bias.data.fill_(float("nan"))
+    layer.bias.requires_grad_(False)
+    check_weights(layer, 1, tmp_path)
+    check_weights(nn.ReLU(), 1, tmp_path)
+    layer.bias.requires_grad_(True)
+    with pytest.raises(KdcurateError, match="weights of bias .* step 1: lower"):
+        check_weights(layer, 1, tmp_path)
 
 
 def test_what_is_out_of_memory_and_what_is_not() -> None:

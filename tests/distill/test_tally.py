@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, confusion_matrix, recall_score, top_k_accuracy_score
 
 from distill.tally import Evaluation, Tally
-from index.errors import DataError
+from index.errors import DataError, NetworkError
 
 
 def answers(n: int, classes: int, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -124,3 +124,8 @@ def test_batches_change_nothing(n: int, classes: int, batch: int, seed: int) -> 
 def test_a_label_without_a_class_is_refused(label: int) -> None:
     with pytest.raises(DataError, match="the network has classes 0 to 2"):
         Tally(3).add(np.zeros((1, 3), np.float32), np.array([label]))
+
+
+def test_a_network_that_answers_nan_has_no_accuracy() -> None:
+    with pytest.raises(NetworkError, match="logits are not finite"):
+        Tally(3).add(np.full((2, 3), np.nan, np.float32), np.array([0, 1]))

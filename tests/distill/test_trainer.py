@@ -526,6 +526,7 @@ def test_a_run_that_fails_at_once_names_no_checkpoint(tmp_path: Path) -> None:
         ({"patience": 0}, "--patience is 0: it must be at least 1"),
         ({"patience": 1, "hold_back": 1.5}, "--hold-back is 1.5"),
         ({"hold_back": 0.1}, "--hold-back is for --patience"),
+        ({"refresh": "full"}, "--refresh is for --rounds"),
         ({"accumulate": 0}, "--accumulate is 0"),
         ({"accumulate": 3}, r"--batch-size 4 does not divide into 3 equal parts \(1 processes x"),
         ({"processes": 3}, r"into 3 equal parts \(3 processes x --accumulate 1\): choose a"),
@@ -549,3 +550,12 @@ def test_a_checkpoint_holds_no_teacher_and_its_options(tmp_path: Path) -> None:
     kept = torch.load(tmp_path / "checkpoint" / "last.pt", weights_only=True)
     assert {"lr", "seed", "batch_size"} <= json.loads(kept["options"]).keys()
     assert all(key.startswith(("student.", "embed.")) for key in kept["method"])
+
+
+def test_how_rounds_ask_is_part_of_what_a_run_is() -> None:
+    """A run of before there was a choice asked about all images, and keeps its name."""
+    plain, full, lazy = (
+        TrainOptions(rounds=rounds, refresh=refresh).identity()
+        for rounds, refresh in ((0, "lazy"), (3, "full"), (3, "lazy"))
+    )
+    assert "refresh" not in plain and "refresh" not in full and lazy["refresh"] == "lazy"

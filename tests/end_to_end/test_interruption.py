@@ -68,6 +68,7 @@ def undisturbed(
     return request.param, workspace
 
 
+@pytest.mark.slow
 def test_a_killed_run_becomes_the_undisturbed_one(
     undisturbed: tuple[int, Workspace], workspace: Workspace, teacher: Path
 ) -> None:

@@ -35,7 +35,7 @@ def shards(folder: Path, bad: dict[int, bytes]) -> Path:
     return folder / "*.tar"
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_only_the_guilty_image_is_lost(tmp_path: Path, workers: int) -> None:
     bad = {0: b"SEGV", 2: b"HANG", 3: b"KILL", 5: b"EXIT"}
     crawl = shards(tmp_path / "bad", bad)

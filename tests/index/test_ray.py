@@ -131,7 +131,7 @@ def same(found: dict[str, Any], expected: dict[str, Any]) -> bool:
     return True
 
 
-@pytest.mark.parametrize("workers", [1, 4])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_the_content_is_that_of_one_machine(
     cluster: str, crawl: str, undisturbed: dict[str, Any], tmp_path: Path, workers: int
 ) -> None:

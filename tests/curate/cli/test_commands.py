@@ -256,7 +256,7 @@ def test_the_schema_explains_tables_and_columns(kdcurate: Kdcurate, scored: Pool
     ws = scored.catalog.workspace
     rows = parsed(kdcurate("schema", "-w", ws, "--json").out)
     assert {"relation", "kind", "relation_comment", "column", "type", "comment"} == set(rows[0])
-    assert "table decisions: the ledger" in kdcurate("schema", "-w", ws).out
+    assert "view decisions: the ledger" in kdcurate("schema", "-w", ws).out
 
 
 def test_the_workspace_may_come_from_the_environment(

@@ -117,6 +117,8 @@ def test_a_mistake_is_told_with_its_line(
     [
         ('"msp"', '"mps"', "did you mean msp?"),
         ('"kd"', '"kdd"', "did you mean kd"),
+        ('"kd"', '"dafl"', "'dafl' makes its own images: train it with"),
+        ('"msp"', "3", "strategy"),
         ("resnet8", "resnet9", "no architecture"),
         ('sources = ["', 'sources = ["no/', "no"),
         ("batch-size = 4", 'eval = "nothing"', "nothing"),

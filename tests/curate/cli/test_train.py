@@ -18,6 +18,8 @@ from distill.methods.kd3 import KD3Options, Part
 from index.errors import UsageError
 from tests.distill.workspaces import save_teacher
 
+from ..conftest import Kdcurate
+
 
 def test_options_and_parts_to_leave_out() -> None:
     assert parse_options([], []) == {}
@@ -69,3 +71,13 @@ def test_what_is_not_given_is_the_methods_own() -> None:
     assert training("di", None, **nothing) == {"epochs": 200, "batch_size": 256, "augment": "crop"}
     fast = training("pre", "fast", **nothing | {"batch_size": 7})
     assert fast == {"epochs": 10, "batch_size": 7, "augment": "none"}
+
+
+def test_under_torchrun_only_a_training_divides(
+    kdcurate: Kdcurate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    found = kdcurate("models")
+    assert (found.code, found.out) == (2, "")
+    assert found.err == "kdcurate: models runs in one process: start it without torchrun\n"

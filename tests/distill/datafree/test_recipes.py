@@ -72,6 +72,12 @@ def test_what_makes_no_sense_is_named() -> None:
         make_recipe("dafl", "paper", {"jitter": 2})
     with pytest.raises(UsageError, match="method cmi, option 'cr'"):
         make_recipe("cmi", "paper", {"cr": -1})
+    nothing = {"bn": 0, "oh": 0, "cr": 0, "adv": 0}
+    with pytest.raises(UsageError, match="method cmi has nothing to make images by: all.*act, cr"):
+        make_recipe("cmi", "paper", nothing)
+    assert make_recipe("cmi", "paper", {**nothing, "cr": 0.1}).adv == 0
+    with pytest.raises(UsageError, match="method dfad has nothing .* weights are 0"):
+        make_recipe("dfad", "fast", {"adv": "0"})
     with pytest.raises(UsageError, match="--preset is 'slow': choose one of paper, fast"):
         make_recipe("dafl", "slow", {})
     with pytest.raises(UsageError, match="did you mean dafl"):

@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from distill.datafree import trainer as loop
+from distill.datafree.adversary import Adversary
 from distill.datafree.keeping import list_path, write_images
 from distill.datafree.run import complete
 from distill.networks import InputSpec, load_network, save_student
 from distill.options import TrainOptions
 from distill.run import RunOptions, RunResult, distill, make_method, run_name
 from index.catalog import Catalog
-from index.errors import MethodError, UsageError
+from index.errors import KdcurateError, MethodError, UsageError
 
 from ..workspaces import TEACHER, save_noise, save_teacher
 
@@ -81,6 +83,9 @@ def test_the_same_command_reads_the_result_and_later_keeps_images(
     save_noise(tmp_path / "data" / "0" / "0.png", 0)
     later = run(tmp_path, card, evaluate_on=str(tmp_path / "data"))
     assert (later.images, later.kept) == (kept.images, 6) and later.accuracy is not None
+    more = run(tmp_path, card, keep_images=7)  # what was evaluated stays so
+    assert (more.accuracy, more.evaluated_on) == (later.accuracy, later.evaluated_on)
+    assert run(tmp_path, card, keep_images=6).kept == 6
     table = [json.loads(line) for line in Path(kept.images).read_text().splitlines()]
     assert [row["number"] for row in table] == list(range(6))
     assert {(row["method"], row["run"]) for row in table} == {("dafl", first.run)}
@@ -93,6 +98,8 @@ def test_fewer_images_leave_none_of_the_others(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(256, size=(5, 8, 8, 3), dtype=np.uint8)
     for count in (5, 2):
         listing = write_images(tmp_path, "r", pixels[:count], {"method": "dafl"})
+        (tmp_path / "synthetic" / "r" / ".000004.png.123.tmp").write_bytes(b"of a killed process")
+    listing = write_images(tmp_path, "r", pixels[:2], {"method": "dafl"})
     assert len(list((tmp_path / "synthetic" / "r").iterdir())) == 2
     row = json.loads(listing.read_text().splitlines()[1])
     assert row == {"path": "r/000001.png", "method": "dafl", "run": "r", "number": 1}
@@ -111,6 +118,16 @@ def test_the_name_follows_from_the_numbers_whatever_they_were_called(card: Path)
     assert name(method_options=as_default) == name() == name(keep_images=5)
     assert name(preset="paper", method_options={}) != name(method_options={})
     assert name(method_options={**SMALL, "bal": "5"}) != name()
+
+
+def test_the_processes_that_a_run_joined_are_joined_once(
+    card: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def join(device: str, precision: str) -> None:
+        raise AssertionError(f"joined again: {device}, {precision}")
+
+    monkeypatch.setattr(loop, "join", join)
+    assert run(tmp_path, card).steps == 4
 
 
 # Refusals
@@ -139,8 +156,20 @@ def test_what_does_not_go_together_is_named(card: Path, given: dict[str, Any], n
 
 
 def test_an_unknown_method_is_told_of_all(card: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no distillation method 'dalf': did you mean 'dafl'"):
+    with pytest.raises(UsageError, match="no distillation method 'dalf': did you mean dafl"):
         run(tmp_path, card, method="dalf", manifest="m", preset=None)
+
+
+def test_memory_that_is_not_there_names_what_these_methods_listen_to(
+    card: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def images(*_: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Adversary, "images", images)
+    wanted = r"out of memory: lower --batch-size \(now 4\) or --option batch= \(now 4\); the last"
+    with pytest.raises(KdcurateError, match=wanted):
+        run(tmp_path, card)
 
 
 def test_a_teacher_that_does_not_fit_is_refused_before_any_work(tmp_path: Path) -> None:

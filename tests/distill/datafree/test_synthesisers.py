@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from distill.datafree import terms
-from distill.datafree.adversary import SHOW, Adversary
+from distill.datafree.adversary import Adversary
 from distill.datafree.contrast import Contrast
 from distill.datafree.generator import pixel_range
 from distill.datafree.inversion import Inversion
 from distill.datafree.learner import L1, make_learner
+from distill.datafree.purposes import Purpose
 from distill.datafree.registry import data_free_names, find_data_free, make_recipe
 from distill.datafree.replay import Replay
 from distill.datafree.synthesiser import Compute, Moment, Synthesiser, frozen
@@ -219,10 +220,10 @@ def test_the_generator_learns_once_for_so_many_steps_of_the_student(tmp_path: Pa
 def test_zskt_shows_the_student_what_the_generator_learned_on(tmp_path: Path) -> None:
     made = make("zskt", tmp_path, student_steps=3)
     assert isinstance(made, Adversary)
-    learned_on = made._noise(6, Moment(3, 0), 0)
+    learned_on = made._noise(6, Moment(3, 0), Purpose.MAKE)
     for step in (3, 4, 5):
-        assert torch.equal(made._noise(4, Moment(step, 0), SHOW), learned_on[:4])
-    assert not torch.equal(made._noise(6, Moment(6, 0), SHOW), learned_on)
+        assert torch.equal(made._noise(4, Moment(step, 0), Purpose.SHOW), learned_on[:4])
+    assert not torch.equal(made._noise(6, Moment(6, 0), Purpose.SHOW), learned_on)
 
 
 def test_a_round_is_made_when_it_is_due_and_not_twice(tmp_path: Path) -> None:

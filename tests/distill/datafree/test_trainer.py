@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,12 @@ from distill.datafree import trainer as loop
 from distill.datafree.learner import make_learner
 from distill.datafree.registry import data_free_names, find_data_free, make_recipe
 from distill.datafree.trainer import DataFreeTrainer
+from distill.methods import Batch, Losses
 from distill.metrics import read_metrics
 from distill.networks import InputSpec, load_network
 from distill.options import TrainOptions
 from index.errors import KdcurateError, UsageError, WorkspaceError
-from index.progress import Silent
+from index.progress import Advance, Silent
 
 from ..helpers import tiny
 from ..test_trainer import StopAfter, Stopped
@@ -89,6 +92,7 @@ def test_a_round_whose_checkpoint_was_not_written_is_made_again(
         trainer(name, folder).fit()
     assert len(list((folder / "pool").glob("*.npy"))) == 2
     (folder / "pool" / "00007.npy").write_bytes(b"of nobody")
+    (folder / "pool" / ".00002.npy.123.tmp").write_bytes(b"of a killed process")
     again = trainer(name, folder)
     again.fit()
     same(whole, again)
@@ -202,5 +206,66 @@ def test_losses_that_are_no_numbers_say_whose_they_are(tmp_path: Path) -> None:
     made = trainer("dafl", tmp_path / "images")
     with torch.no_grad():
         made.synthesiser.generator.linear.weight.fill_(math.nan)
-    with pytest.raises(KdcurateError, match="loss of the images is nan at step 0.*not yet written"):
+    with pytest.raises(KdcurateError, match=r"images is nan at step 0: lower --option g.*not yet"):
         made.fit()
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [("dfad", r"generator_lr= \(now 0.001\)"), ("deepinversion", r"pixel_lr= \(now 0.05\)")],
+)
+def test_a_loss_of_the_images_names_the_rate_that_they_have(
+    name: str, option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = trainer(name, tmp_path)
+    monkeypatch.setattr(made.synthesiser, "prepare", lambda _: {"total": math.inf})
+    with pytest.raises(KdcurateError, match=f"images is inf at step 0: lower --option {option}"):
+        made.fit()
+
+
+class Spoil(Silent):
+    """Spoils a weight once so many steps are taken; no loss of those steps was of it."""
+
+    def __init__(self, steps: int) -> None:
+        self._left, self.weight = steps, torch.zeros(1)
+
+    @contextmanager
+    def step(self, name: str, total: int | None, unit: str) -> Iterator[Advance]:
+        yield self._advance
+
+    def _advance(self, count: int) -> None:
+        self._left -= count
+        if self._left == 0:
+            with torch.no_grad():
+                self.weight.view(-1)[-1] = math.nan
+
+
+def test_a_generator_that_is_no_number_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
+    spoil = Spoil(5)  # its next turn is step 9
+    made = trainer("cmi", tmp_path, spoil, recipe={"student_steps": 9}, max_steps=12)
+    spoil.weight = made.synthesiser.head[2].weight
+    named = r"weights of head.2.weight are no .* step 6: lower --option generator_lr=.*last\.pt"
+    with pytest.raises(KdcurateError, match=named):
+        made.fit()
+    kept = torch.load(made.checkpoint_path, weights_only=True)
+    assert kept["step"] == 4 and kept["synthesiser"]["module"]["head.2.weight"].isfinite().all()
+
+
+def test_a_student_that_is_no_number_leaves_the_last_good_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = trainer("dafl", tmp_path)
+    taken = iter(range(8))
+    learned = made._learner.loss
+
+    def loss(batch: Batch) -> dict[str, torch.Tensor]:
+        found = Losses.of(learned(batch))
+        if next(taken) == 5:
+            found.total.register_hook(lambda gradient: gradient * math.nan)
+        return {"total": found.total, **found.terms}
+
+    monkeypatch.setattr(made._learner, "loss", loss)
+    with pytest.raises(KdcurateError, match="weights of student.* step 6: lower --lr; the last"):
+        made.fit()
+    kept = torch.load(made.checkpoint_path, weights_only=True)
+    assert kept["step"] == 4 and all(one.isfinite().all() for one in kept["learner"].values())

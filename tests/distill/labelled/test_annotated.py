@@ -66,7 +66,7 @@ def test_mnist_m_is_read_as_published(tmp_path: Path) -> None:
     for place in range(3):
         jpeg(tmp_path / "mnist_m_test" / f"{place:08d}.png", 60 * place)
     (tmp_path / "mnist_m_test_labels.txt").write_text(
-        "00000002.png 7\n00000000.png 0\n00000001.png 3\n"
+        "00000002.png 7\n00000000.png 0\n\n00000001.png 3\n\n"
     )
     found = load_labelled(str(tmp_path / "mnist_m_test"), VIEW)
     assert found.labels.tolist() == [7, 0, 3]
@@ -87,4 +87,7 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, said: str) -> None:
     (tmp_path / "x" / "empty.png").touch()
     (tmp_path / "x_labels.txt").write_text(line + "\n")
     with pytest.raises(DataError, match=said):
+        load_labelled(str(tmp_path / "x"), VIEW)
+    (tmp_path / "x_labels.txt").write_bytes(b"\xff.png 1\n")
+    with pytest.raises(DataError, match="is no UTF-8 text"):
         load_labelled(str(tmp_path / "x"), VIEW)
