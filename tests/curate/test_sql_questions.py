@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from curate.comparing.grid import Row, Selection
-from curate.comparing.table import record
+from curate.comparing.records import Entry, record
+from curate.manifest import get_manifest
 from curate.networks import scored_pool
 from curate.options import SelectOptions
 from curate.query import run_query, sandbox
@@ -59,7 +61,9 @@ def asked(teacher: str, student: str, tmp_path_factory: pytest.TempPathFactory) 
     rounds = prepare_rounds(catalog, options, network, Silent())
     done = distill(catalog, options, teacher=network, make_reselect=rounds)
     row = Row("kd", Selection("first", True, True), 2)
-    record(catalog, "compare-12345678", row, 0, done.run, "first", load_network(done.student))
+    entry = Entry("compare-12345678", "terms", row, 0, done.run, get_manifest(catalog, "first"))
+    measured = replace(done, accuracy=0.5, evaluated_on="test.parquet")
+    record(catalog, entry, measured, load_network(done.student))
     return catalog
 
 
