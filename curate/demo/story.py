@@ -147,7 +147,7 @@ def _student(
             max_steps=STEPS,
             batch_size=BATCH,
             rounds=rounds,
-            refresh="full",  # rounds so far apart cost next to nothing
+            refresh="full" if rounds else "lazy",  # rounds so far apart cost next to nothing
             augment="shift",
             device="cpu",
         ),
