@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,7 @@ import duckdb
 import numpy as np
 
 from curate.differences import store_decisions
+from distill.selection import no_manifest
 from index.catalog import Catalog, insert, one
 from index.errors import UsageError
 
@@ -202,16 +202,7 @@ def get_manifest(catalog: Catalog, name: str) -> Manifest:
         found = find_manifest(connection, name)
         if found is not None:
             return found
-        rows = connection.execute("SELECT name FROM manifests ORDER BY created_at DESC").fetchall()
-    raise UsageError(f"no manifest is called {name!r}: {_there(name, [row[0] for row in rows])}")
-
-
-def _there(name: str, names: list[str]) -> str:
-    """The nearest of the manifests, else the latest of them."""
-    if not names:
-        return "make one with `kdcurate select`"
-    near = difflib.get_close_matches(name, names, n=1)
-    return f"did you mean {near[0]}?" if near else f"there are {', '.join(names[:_NAMED])}"
+        raise no_manifest(connection, name)
 
 
 def list_manifests(catalog: Catalog) -> list[Manifest]:

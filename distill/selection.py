@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 
 import duckdb
@@ -9,7 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.catalog import Catalog, literal, one
-from index.errors import UsageError, nearest
+from index.errors import UsageError
+
+# Rounds leave a manifest each: a line has no room for all.
+_NAMED = 8
 
 
 @dataclass(frozen=True)
@@ -31,13 +35,20 @@ def read_selection(catalog: Catalog, manifest: str) -> Selection:
     with catalog.read() as connection:
         row = one(connection, "SELECT content_hash FROM manifests WHERE name = ?", [manifest])
         if row is None:
-            names = [
-                name for (name,) in connection.execute("SELECT name FROM manifests").fetchall()
-            ]
-            there = nearest(manifest, names) if names else "make one with `kdcurate select`"
-            raise UsageError(f"no manifest is called {manifest!r}: {there}")
+            raise no_manifest(connection, manifest)
         own = f"(FROM decisions WHERE manifest = {literal(manifest)})"
         return selected_of(connection, own, manifest, row[0])
+
+
+def no_manifest(connection: duckdb.DuckDBPyConnection, name: str) -> UsageError:
+    """Return the error that no manifest has this name: it gives the nearest, else the latest."""
+    query = "SELECT name FROM manifests ORDER BY created_at DESC"
+    names = [known for (known,) in connection.execute(query).fetchall()]
+    near = difflib.get_close_matches(name, names, n=1)
+    there = f"did you mean {near[0]}?" if near else f"there are {', '.join(names[:_NAMED])}"
+    return UsageError(
+        f"no manifest is called {name!r}: {there if names else 'make one with `kdcurate select`'}"
+    )
 
 
 def selected_of(
