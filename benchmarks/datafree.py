@@ -12,16 +12,12 @@ distance and MMD^2. `datafree_loop.py` compares the loop with a bare one.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
-import platform
 import statistics
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +27,12 @@ from curate.distances import frechet_distance, median_bandwidth, mmd_squared
 from distill.datafree.registry import data_free_names, find_data_free
 from distill.networks import load_embedder, load_network
 from distill.setmoments import SetMoments
+from helpers import students
 from index import sources
 from index.catalog import Catalog
 from index.decoding import DecodeError, Pixels, decode
 from index.reading import read_images
 
-KDCURATE = str(Path(sys.executable).with_name("kdcurate"))
 ON_THE_CRAWL = {"kd3": ("--strategy", "kd3"), "dfnd": ("--strategy", "dfnd")}
 PAIRED = 2000  # images of each set of which MMD^2 looks at pairs
 
@@ -90,12 +86,7 @@ class Bench:
 
     def run(self, *arguments: Any) -> Any:
         """Run a command and return the JSON that it prints."""
-        environment = dict(os.environ)
-        if self.threads:
-            environment["OMP_NUM_THREADS"] = str(self.threads)
-        command = [KDCURATE, *map(str, arguments), "--json"]
-        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
-        return json.loads(done.stdout)
+        return students.run(*arguments, threads=self.threads)
 
     def prepare(self) -> None:
         """Index the crawl with the teacher."""
@@ -178,11 +169,10 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
     for row in sorted(rows, key=lambda row: -accuracy(row)):
         each = [run["accuracy"] for run in row["runs"]]
         seconds = statistics.mean([run["seconds"] for run in row["runs"]] or [math.nan])
-        spread = statistics.stdev(each) if len(each) > 1 else math.nan
         shift, shown = row["shift"], [f"{100 * accuracy(row):.2f}"] if each else []
         lines.append(
             f"| {row['method']} | {'of the crawl' if row['crawl'] else 'none' if each else ''} "
-            f"| {', '.join(shown)} | {100 * spread:.2f} "
+            f"| {', '.join(shown)} | {100 * students.spread(each):.2f} "
             f"| {', '.join(f'{100 * value:.2f}' for value in each)} | {seconds:.0f} "
             f"| {shift['bn_moments']:.4f} | {shift['frechet']:.3f} | {shift['mmd']:.4f} "
             f"| {shift['images']} |"
@@ -211,12 +201,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=0, help="of each student; 0: torch's own")
     parser.add_argument("--only", nargs="+", choices=names, default=names)
     parser.add_argument("--option", action="append", default=[], help="of methods that have it")
-    parser.add_argument(
-        "--loop-steps", type=int, default=60, help="of the loops; 0 leaves them out"
-    )
-    parser.add_argument(
-        "--turns", type=int, default=5, help="each loop's, of which the best counts"
-    )
     options = parser.parse_args(arguments)
     if options.data is None:
         parser.error("give --data DIR, or set KDCURATE_DATA")
@@ -244,7 +228,7 @@ def header(options: argparse.Namespace) -> str:
         f"--teacher {options.teacher} --student {options.student} --seeds {options.seeds} "
         f"--steps {options.steps} --budget {options.budget} --preset {options.preset}"
     )
-    machine = f"torch {torch.__version__}, {platform.machine()}, {os.cpu_count()} cores"
+    machine = students.machine()
     if torch.cuda.is_available():
         machine += f", {torch.cuda.get_device_name()}"
     return (
@@ -254,7 +238,7 @@ def header(options: argparse.Namespace) -> str:
         f"with `--preset {options.preset}`. Accuracy after the last step on 5,000 CIFAR-10 test "
         f"images, mean and standard deviation of {options.seeds} seeds. Distances are to 10,000 "
         "original images; smaller is closer.\n\n"
-        f"{date.today()}, Python {platform.python_version()}, {machine}.\n\n"
+        f"{machine}.\n\n"
         f"    python benchmarks/datafree.py {asked} --data DATA --workspace WS\n"
     )
 

@@ -13,14 +13,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
-import platform
 import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +33,7 @@ from distill.options import TrainOptions
 from distill.reselection import Reselect, RoundStart
 from distill.run import RunOptions, distill
 from distill.selection import Selection
+from helpers.students import machine, spread
 from index.build import build_index
 from index.catalog import Catalog
 from index.files import atomic_path
@@ -155,8 +153,7 @@ def seconds_of(log: Path) -> dict[int, float]:
 def row(refresh: str, runs: Sequence[dict[str, Any]]) -> str:
     """One line of the table: the mean over the seeds."""
     accuracy = [100 * run["accuracy"] for run in runs]
-    spread = statistics.stdev(accuracy) if len(accuracy) > 1 else math.nan
-    cells = [refresh, f"{statistics.mean(accuracy):.2f}", f"{spread:.2f}"]
+    cells = [refresh, f"{statistics.mean(accuracy):.2f}", f"{spread(accuracy):.2f}"]
     cells.append(", ".join(f"{one:.2f}" for one in accuracy))
     cells.append(f"{statistics.mean(run['seconds'] for run in runs):.1f}")
     cells.append(f"{statistics.mean(run['rounds'] for run in runs):.1f}")
@@ -182,8 +179,7 @@ def header(options: argparse.Namespace, images: int) -> str:
         f"steps of 128 images, one-cycle SGD with peak 0.2; kd3 selects {options.budget:,} of "
         f"{images:,} web images, anew in each of {options.rounds} rounds. Accuracy after the last "
         f"step on 5,000 CIFAR-10 test images, {options.seeds} seeds.\n\n"
-        f"{date.today()}, Python {platform.python_version()}, torch {torch.__version__}, "
-        f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads.\n\n"
+        f"{machine()}, {torch.get_num_threads()} threads.\n\n"
         f"    python benchmarks/rounds.py {asked} --data DATA --workspace WS\n\n"
         f"| {columns} |\n{'|---' * 12}|"
     )
