@@ -16,11 +16,9 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from datetime import date
 from pathlib import Path
@@ -30,6 +28,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # tests/ is not installed
 
+from helpers.kills import LONGEST_DELAY_S, kill_once, to_its_end
 from index.build import build_index
 from index.catalog import Catalog
 from index.verify import findings
@@ -37,7 +36,6 @@ from tests.index.helpers import Quadrants, content, write_tar
 
 ROWS_A_PART = IMAGES_A_SHARD = 8
 MOST_KILLS_A_WORKSPACE = 16
-LONGEST_DELAY_S = 0.3  # some commits long
 
 
 def write_crawl(data: Path, folder: Path, images: int) -> Path:
@@ -68,7 +66,7 @@ def start(crawl: Path, workspace: Path, workers: int = 0) -> subprocess.Popen[st
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
@@ -77,24 +75,13 @@ def start(crawl: Path, workspace: Path, workers: int = 0) -> subprocess.Popen[st
     return process
 
 
-def to_its_end(crawl: Path, workspace: Path) -> None:
-    if code := start(crawl, workspace).wait():
-        raise SystemExit(f"a build failed with {code}")
-
-
 def killed(
     crawl: Path, workspace: Path, parts: int, delay_s: float, workers: int, *, group: bool
 ) -> str:
     """Build until so many parts lie there, and a little on; return where it stood, or nothing."""
     process = start(crawl, workspace, workers)
-    while parts_in(workspace) < parts and process.poll() is None:
-        time.sleep(0.001)
-    try:
-        process.wait(delay_s)
+    if not kill_once(process, lambda: parts_in(workspace) >= parts, delay_s, group=group):
         return ""
-    except subprocess.TimeoutExpired:
-        (os.killpg if group else os.kill)(process.pid, signal.SIGKILL)
-        process.wait()
     if list(workspace.rglob(".*.tmp")):
         return "a file half written"
     if list(workspace.rglob("index.faiss")):
@@ -131,7 +118,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="kdcurate-kill-") as scratch:
         folder = Path(scratch)
         crawl = write_crawl(given.data, folder / "crawl", given.images)
-        to_its_end(crawl, folder / "whole")
+        to_its_end(start(crawl, folder / "whole"))
         parts = parts_in(folder / "whole")
         expected = content(folder / "whole")
         while moments.total() < given.kills:
@@ -146,7 +133,7 @@ def main() -> None:
                 if not stood:
                     break
                 moments[stood] += 1
-            to_its_end(crawl, workspace)
+            to_its_end(start(crawl, workspace))
             wrong += [f"{workspace.name}: {what}" for what in differences(expected, workspace)]
             print(f"{moments.total()} kills, {len(wrong)} differences", file=sys.stderr)
     print(f"{date.today()}, duckdb {duckdb.__version__}, {platform.machine()}, ", end="")

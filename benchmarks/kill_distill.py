@@ -17,11 +17,9 @@ import json
 import os
 import platform
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from datetime import date
 from pathlib import Path
@@ -31,11 +29,11 @@ import duckdb
 import numpy as np
 import torch
 
+from helpers.kills import LONGEST_DELAY_S, kill_once, start, to_its_end
 from index.catalog import Catalog
 from index.verify import findings
 
 MOST_KILLS_A_RUN = 8
-LONGEST_DELAY_S = 0.3  # some steps long
 COMMON = ["--student", "cifar:resnet8", "--batch-size", "32", "--max-steps", "60", "--lr", "0.05"]
 COMMON += ["--checkpoint-every", "7", "--precision", "float32", "--device", "cpu", "--workers", "0"]
 KINDS = {
@@ -61,7 +59,7 @@ def make_workspace(data: Path, folder: Path, images: int) -> Path:
         ["build-index", source, "--embedder", teacher],
         ["select", "--teacher", teacher, "--budget", images // 2, "--name", "first"],
     ):
-        to_its_end(start(kdcurate(*command, "-w", workspace)))
+        to_its_end(start_alone(kdcurate(*command, "-w", workspace)))
     return workspace
 
 
@@ -71,41 +69,21 @@ def distill(workspace: Path, data: Path, kind: str) -> list[str]:
     return kdcurate("distill", *named, *COMMON, *KINDS[kind])
 
 
-def start(command: list[str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-
-
-def to_its_end(process: subprocess.Popen[str]) -> None:
-    _, said = process.communicate()
-    if process.returncode:
-        raise SystemExit(f"a command failed with {process.returncode}: {said}")
-
-
-def killed(
-    process: subprocess.Popen[str], workspace: Path, steps: int, delay_s: float, *, group: bool
-) -> str:
+def killed(command: list[str], workspace: Path, steps: int, delay_s: float, *, group: bool) -> str:
     """Train until a checkpoint of so many steps lies there, and a little on; say where it stood."""
     checkpoint = workspace / "runs" / "run" / "checkpoint" / "last.pt"
-    while steps_of(checkpoint) < steps and process.poll() is None:
-        time.sleep(0.005)
-    try:
-        process.wait(delay_s)
+    process = start_alone(command)
+    if not kill_once(process, lambda: steps_of(checkpoint) >= steps, delay_s, group=group):
         return ""
-    except subprocess.TimeoutExpired:
-        (os.killpg if group else os.kill)(process.pid, signal.SIGKILL)
-        process.communicate()
     if list(workspace.rglob(".*.tmp")):
         return "a file half written"
     if (workspace / "runs" / "run" / "student.toml").is_file():
         return "the student written"
     return f"checkpoint of step {steps_of(checkpoint)}"
+
+
+def start_alone(command: list[str]) -> subprocess.Popen[str]:
+    return start(command, OMP_NUM_THREADS="1")
 
 
 def steps_of(checkpoint: Path) -> int:
@@ -155,7 +133,7 @@ def main() -> None:
             command = distill(folder / "trained", given.data.resolve(), kind)
             if kind not in expected:
                 workspace = Path(shutil.copytree(made, folder / "trained"))
-                to_its_end(start(command))
+                to_its_end(start_alone(command))
                 expected[kind] = result(workspace)
                 shutil.rmtree(workspace)
             workspace = Path(shutil.copytree(made, folder / "trained"))
@@ -163,11 +141,11 @@ def main() -> None:
             for _ in range(rng.integers(1, min(left, MOST_KILLS_A_RUN) + 1)):
                 target, delay_s = int(rng.integers(0, 61)), rng.uniform(0, LONGEST_DELAY_S)
                 group = bool(rng.integers(2))
-                stood = killed(start(command), workspace, target, delay_s, group=group)
+                stood = killed(command, workspace, target, delay_s, group=group)
                 if not stood:
                     break
                 moments[kind, stood] += 1
-            to_its_end(start(command))
+            to_its_end(start_alone(command))
             found = result(workspace)
             wrong += [f"{kind}: {name}" for name in found if found[name] != expected[kind][name]]
             trained[kind] += 1

@@ -177,7 +177,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     every = (*ARMS, *MORE) if options.all else ARMS
     arms = [arm for arm in every if not options.only or arm.label in options.only]
     rows = measure(bench, arms, options.seeds, options.rounds)
-    more = [f"--seeds {options.seeds} --rounds {options.rounds}", *["--all"] * options.all]
+    more = [
+        f"--jobs {options.jobs} --seeds {options.seeds} --rounds {options.rounds}",
+        *["--all"] * options.all,
+    ]
     print(header(bench, options.seeds, options.rounds, more), *table(rows), sep="\n")
 
 

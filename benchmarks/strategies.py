@@ -233,7 +233,7 @@ def header(bench: Bench, seeds: int) -> str:
         f"of 5,000 CIFAR-10 test images, mean and standard deviation of {seeds} seeds; the "
         "first half is what a combination may be chosen by.\n\n"
         f"{machine()}.\n\n"
-        f"    {bench.repeat('benchmarks/strategies.py', f'--seeds {seeds}')}\n"
+        f"    {bench.repeat('benchmarks/strategies.py', f'--jobs {bench.jobs} --seeds {seeds}')}\n"
     )
 
 

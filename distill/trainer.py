@@ -38,7 +38,6 @@ from distill.patience import Patience
 from distill.processes import Processes, join
 from distill.remembered import remember
 from distill.reselection import Reselect, RoundStart
-from distill.schedule import SCHEDULES
 from distill.scoring import agreement, score_pixels
 from distill.selection import Selection
 from index.errors import UsageError, WorkspaceError
@@ -224,9 +223,8 @@ class Trainer:
         self._selected_round = current
 
     def _learning_rate(self, step: int) -> float:
-        defaults = self.method.defaults
-        schedule = SCHEDULES[self._options.schedule or defaults.schedule]
-        return float((self._options.lr or defaults.lr) * schedule(step / self.total_steps))
+        given = self._options.lr, self._options.schedule
+        return self.method.defaults.rate(step / self.total_steps, *given)
 
     def _is_last(self, step: int) -> bool:
         return step == self.total_steps or self._patience.stopped

@@ -13,6 +13,7 @@ AUTO = "auto"
 WRAPPER = "IDMap2"
 EXACT = f"{WRAPPER},Flat"
 MEMORY_BUDGET = 4 * 10**9
+RECALL = 0.95
 EXACT_UP_TO = 200_000
 TRAINING_BYTES = 1 << 30
 
@@ -26,11 +27,21 @@ _UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 
 @dataclass(frozen=True)
 class IndexSettings:
-    """What was asked for: `auto` or an index_factory string, bytes of memory, and a seed."""
+    """What was asked for: `auto` or an index_factory string, bytes, a seed, and recall@10."""
 
     index: str = AUTO
     memory_budget: int = MEMORY_BUDGET
     seed: int = 0
+    recall: float = RECALL
+
+    def check(self) -> None:
+        """Check what does not depend on the vectors.
+
+        Raises:
+            UsageError: a recall that is no share.
+        """
+        if not 0 < self.recall <= 1:
+            raise UsageError(f"--recall is {self.recall:g}: it is a share, such as 0.95 or 0.999")
 
 
 @dataclass(frozen=True)

@@ -52,11 +52,12 @@ class IndexFacts:
     recall_at_10: float | None
     query_ms: float | None
     memory_mb: float
+    recall_asked: float
 
     @property
     def settings(self) -> IndexSettings:
         """What was asked for when it was built."""
-        return IndexSettings(self.asked, self.memory_budget, self.seed)
+        return IndexSettings(self.asked, self.memory_budget, self.seed, self.recall_asked)
 
 
 def update_index(
@@ -108,7 +109,7 @@ def update_index(
         )
     with progress.step("Indexing", len(parts) - first, "parts") as advance:
         _add(catalog, embedder, index, first, advance)
-    measured = measure(catalog, embedder, index, settings.seed, progress)
+    measured = measure(catalog, embedder, index, settings.seed, settings.recall, progress)
     reason = "; ".join(filter(None, (choice.reason, measured.effort)))
     return _publish(
         catalog,
@@ -119,6 +120,7 @@ def update_index(
         asked=settings.index,
         memory_budget=settings.memory_budget,
         seed=settings.seed,
+        recall_asked=settings.recall,
         reason=reason,
         recall_at_10=measured.recall,
         query_ms=measured.query_ms,

@@ -18,7 +18,6 @@ from index.vectors import Vectors, live_vectors, sample_vectors, vectors_of
 
 QUERIES = 256
 NEIGHBOURS = 10
-ENOUGH = 0.95
 
 _TIMED = 32
 _SAME = 1e-5  # cosines this close are a tie: float32 sums depend on their order
@@ -38,16 +37,16 @@ def measure(
     embedder: str,
     index: Any,
     seed: int,
+    goal: float,
     progress: Progress | None = None,
 ) -> Measured:
     """Set the search effort of an index and measure it on a seeded sample of its own vectors.
 
     256 vectors are searched for their 10 nearest others. A neighbour found is right where its
     exact cosine reaches that of the 10th nearest by exact search, so that ties count. IVF's
-    nprobe and HNSW's efSearch become the smallest power of two that reaches
-    a recall of 0.95, or what more effort would better by less than 0.005; FAISS keeps them in the
-    index file. The time is the median of 32 queries one by one. Costs three passes over the
-    part files.
+    nprobe and HNSW's efSearch become the smallest power of two whose recall is
+    `goal`, or misses the best by no more than a tenth of 1 - `goal`; FAISS keeps them in the index
+    file. The time is the median of 32 queries one by one. Costs three passes over the part files.
     """
     ids, queries = sample_vectors(catalog, embedder, QUERIES, seed)
     others = min(NEIGHBOURS, index.ntotal - 1)
@@ -60,7 +59,7 @@ def measure(
         _set(index, name, effort)
         found.append(_others(index.search(queries, others + 1)[1], ids, others))
     recalls = [float(np.mean(right)) for right in _right(catalog, embedder, queries, found, tenth)]
-    best = _cheapest(recalls)
+    best = _cheapest(recalls, goal)
     _set(index, name, efforts[best])
     said = f"{name} = {efforts[best]}" if name else ""
     return Measured(round(recalls[best], 4), round(_query_ms(index, queries), 4), said)
@@ -121,10 +120,9 @@ def _right(
     return judged
 
 
-def _cheapest(recalls: Sequence[float]) -> int:
-    best = max(recalls)
-    goal = min(ENOUGH, best - 0.005)
-    return next(i for i, recall in enumerate(recalls) if recall >= goal)
+def _cheapest(recalls: Sequence[float], goal: float) -> int:
+    enough = min(goal, max(recalls) - (1 - goal) / 10)
+    return next(i for i, recall in enumerate(recalls) if recall >= enough)
 
 
 def _query_ms(index: Any, queries: Vectors) -> float:

@@ -73,6 +73,13 @@ def build_index(
             "last build, at first 4GB."
         ),
     ] = None,
+    recall: Annotated[
+        float | None,
+        typer.Option(
+            help="Recall@10 that an approximate index should reach: it searches as far as that "
+            "takes, and more is slower. Default: as in the last build, at first 0.95."
+        ),
+    ] = None,
     seed: Annotated[
         int | None,
         typer.Option(help="Seed of what an index is trained and measured on.", show_default="0"),
@@ -124,7 +131,7 @@ def build_index(
 
     options = _options(image_column, formats)
     check(sources, options)
-    given = IndexOptions(index, parse_size(memory_budget) if memory_budget else None, seed)
+    given = IndexOptions(index, parse_size(memory_budget) if memory_budget else None, seed, recall)
     catalog = Catalog(workspace)
     card = resolve(_as_source(embedder or known_embedder(catalog)))
     check_engine(engine)
@@ -132,6 +139,7 @@ def build_index(
     # Elsewhere, the device is another machine's; here, the network only tells its key and view.
     network = load_embedder(card, device=pick_device(device) if engine == "local" else "cpu")
     settings = given.settings(catalog, network.key)
+    settings.check()
     choose_index(0, network.dim, settings)  # a mistyped --index is refused before any work
     if dry_run:
         with TemporaryDirectory(prefix="kdcurate-") as folder:
@@ -203,6 +211,7 @@ class IndexOptions:
     index: str | None
     memory_budget: int | None
     seed: int | None
+    recall: float | None
 
     def settings(self, catalog: Catalog, embedder: str) -> IndexSettings:
         """Complete with the last build's."""
@@ -215,6 +224,7 @@ class IndexOptions:
             last.index if self.index is None else self.index.strip(),
             self.memory_budget or last.memory_budget,
             last.seed if self.seed is None else self.seed,
+            last.recall if self.recall is None else self.recall,
         )
 
 

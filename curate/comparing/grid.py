@@ -112,11 +112,22 @@ class Grid:
         self.train.check()
         for strategy in self.strategies:
             self._check_strategy(strategy, index)
+        if not self.strategies:
+            self._check_nothing_selects()
         if self.reference and not any(map(self.reads_reference, self.strategies)):
             raise UsageError(
                 "--reference is for strategies that need one, as knn, and none of --strategies "
                 "does: leave it out"
             )
+
+    def _check_nothing_selects(self) -> None:
+        for name in ("budget", "balance", "diversity", "near_duplicates"):
+            if (value := getattr(self.select, name)) is not None:
+                option = f"--{name.replace('_', '-')}"
+                raise UsageError(
+                    f"{option} {value} is for what --strategies select, and nothing is selected "
+                    "here: leave it out, or give --strategies"
+                )
 
     def check_rows(self, rows: list[Row]) -> None:
         """Check that rounds are rows, once it is known what the manifests listen to.

@@ -27,7 +27,6 @@ from distill.metrics import MetricsLog
 from distill.networks import Network
 from distill.options import TrainOptions
 from distill.processes import Processes, join
-from distill.schedule import SCHEDULES
 from index.decoding import Pixels
 from index.errors import UsageError
 from index.progress import Progress, Silent
@@ -189,8 +188,8 @@ class DataFreeTrainer:
         return f"lower --option {rate}= (now {getattr(self._synthesiser.recipe, rate):g})"
 
     def _learning_rate(self, step: int) -> float:
-        schedule = SCHEDULES[self._options.schedule or STUDENT.schedule]
-        return float((self._options.lr or STUDENT.lr) * schedule(step / self.total_steps))
+        given = self._options.lr, self._options.schedule
+        return STUDENT.rate(step / self.total_steps, *given)
 
     def _record(self, step: int, losses: dict[str, float]) -> None:
         last = step == self.total_steps

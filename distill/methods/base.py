@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 
 from distill.networks.network import Network
+from distill.schedule import SCHEDULES
 from index.errors import MethodError, UsageError
 
 
@@ -84,6 +85,10 @@ class TrainDefaults:
     momentum: float
     weight_decay: float
     schedule: Literal["step", "two-step", "cosine", "onecycle"]
+
+    def rate(self, progress: float, lr: float | None, schedule: str | None) -> float:
+        """Return the learning rate at a share of the training; None: the method's own."""
+        return (lr or self.lr) * SCHEDULES[schedule or self.schedule](progress)
 
 
 # What the comparisons since CRD (Tian et al., ICLR 2020) train all methods with, for 240 epochs.

@@ -11,7 +11,7 @@ import pytest
 from distill.metrics import read_metrics
 from index.errors import UsageError
 
-from .test_trainer import StopAfter, make, run
+from .training import StopAfter, make, run
 
 needs_tensorboard = pytest.mark.skipif(
     importlib.util.find_spec("tensorboard") is None, reason="TensorBoard is not installed"

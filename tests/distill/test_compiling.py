@@ -15,7 +15,7 @@ from distill.processes import join
 from index.errors import UsageError
 
 from .networks import Stacked
-from .test_trainer import make, options, run
+from .training import make, options, run
 
 
 def compiled(module: nn.Module) -> set[str]:

@@ -16,7 +16,7 @@ from distill.processes import join
 from distill.scoring import score_pixels
 
 from .helpers import Mlp, network, tiny
-from .test_trainer import StopAfter, Watched, confident_half, greys, make, photos, run, same
+from .training import StopAfter, Watched, confident_half, greys, make, photos, run, same
 
 
 def plain(seed: int = 1) -> Network:

@@ -17,7 +17,7 @@ from distill.methods.kd import KD
 from index.errors import KdcurateError
 
 from .helpers import tiny
-from .test_trainer import make, run, same
+from .training import make, run, same
 
 
 class Greedy(KD):

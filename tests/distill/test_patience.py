@@ -18,7 +18,7 @@ from distill.scoring import agreement, score_pixels
 from index.errors import UsageError
 
 from .helpers import tiny
-from .test_trainer import Watched, chosen, greys, make, options, photos, run
+from .training import Watched, chosen, greys, make, options, photos, run
 
 
 @given(

@@ -11,7 +11,7 @@ from distill.methods import METHODS
 from distill.networks import Network
 
 from .helpers import tiny
-from .test_trainer import confident_half, make, options, run, same
+from .training import confident_half, make, options, run, same
 
 
 def counted(teacher: Network) -> list[int]:

@@ -156,4 +156,4 @@ def test_what_is_no_size_is_refused(text: str) -> None:
 
 
 def test_without_a_word_the_index_is_chosen_within_four_gigabytes() -> None:
-    assert IndexSettings() == IndexSettings("auto", 4_000_000_000, 0)
+    assert IndexSettings() == IndexSettings("auto", 4_000_000_000, 0, 0.95)

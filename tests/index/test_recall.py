@@ -79,6 +79,26 @@ def test_the_effort_is_raised_as_far_as_needed_and_kept_in_the_file(tmp_path: Pa
     assert brute_recall(catalog, index, 0) < 0.955
 
 
+def test_a_higher_recall_searches_further_without_a_new_index(tmp_path: Path) -> None:
+    catalog = Catalog(tmp_path)
+    store(catalog, *clustered(0, 2000, spread=3))
+    usual = update_index(catalog, "e", DIM, settings=IndexSettings("IVF32,Flat"))
+    first = faiss_module().extract_index_ivf(open_index(catalog, "e")).nprobe
+    facts = update_index(catalog, "e", DIM, settings=IndexSettings("IVF32,Flat", recall=0.999))
+    index = open_index(catalog, "e")
+    assert faiss_module().extract_index_ivf(index).nprobe > first
+    assert facts.recall_at_10 is not None and usual.recall_at_10 is not None
+    assert facts.recall_at_10 >= 0.9989 > usual.recall_at_10
+    assert brute_recall(catalog, index, 0) >= 0.9979
+    assert update_index(catalog, "e", DIM).settings == IndexSettings("IVF32,Flat", recall=0.999)
+
+
+@pytest.mark.parametrize("recall", [0.0, -0.1, 1.5, float("nan")])
+def test_a_recall_is_a_share(recall: float) -> None:
+    with pytest.raises(UsageError, match="--recall is .*: it is a share"):
+        IndexSettings(recall=recall).check()
+
+
 def test_copies_count_as_each_others_neighbours(tmp_path: Path) -> None:
     catalog = Catalog(tmp_path)
     store(catalog, np.arange(300), np.tile(np.arange(1, DIM + 1), (300, 1)).astype(np.float64))
@@ -184,7 +204,7 @@ def test_an_index_that_finds_nothing_right_has_no_recall(catalog: Catalog) -> No
     index = faiss.index_factory(DIM, "IDMap2,Flat", faiss.METRIC_INNER_PRODUCT)
     ids, vectors = map(np.concatenate, zip(*live_vectors(catalog, "e"), strict=True))
     index.add_with_ids(vectors, np.roll(ids, 1))  # every vector under another's id
-    measured = measure(catalog, "e", index, 0)
+    measured = measure(catalog, "e", index, 0, 0.95)
     assert measured.recall is not None and measured.recall < 0.1
 
 

@@ -82,6 +82,38 @@ for (const group of document.querySelectorAll(".pics")) {
   });
 }
 
+// So is a map; there an arrow key goes to the nearest point on its side.
+const SIDES = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };
+function nearest(points, from, [right, down]) {
+  const place = (node) => { const box = node.getBBox(); return [box.x + box.width / 2, box.y + box.height / 2]; };
+  const [x, y] = place(from);
+  let best = null, least = Infinity;
+  for (const point of points) {
+    const [u, v] = place(point);
+    const along = (u - x) * right + (v - y) * down, across = Math.abs((u - x) * down + (v - y) * right);
+    if (along > 0 && across <= along && along + across < least) [best, least] = [point, along + across];
+  }
+  return best;
+}
+for (const map of document.querySelectorAll(".map")) {
+  const points = [...map.querySelectorAll("[data-point]")];
+  const reach = (point, index) => point.setAttribute("tabindex", index);
+  map.setAttribute("role", "group");
+  points.forEach((point, order) => { point.setAttribute("role", "button"); reach(point, order ? -1 : 0); });
+  map.addEventListener("focusin", (event) => event.target.setAttribute("aria-label", describe(event.target.dataset.point)));
+  map.addEventListener("keydown", (event) => {
+    const opens = event.key === "Enter" || event.key === " ", side = SIDES[event.key];
+    if (!opens && !side) return;
+    event.preventDefault();
+    if (opens) return detail(event.target.dataset.point);
+    const next = nearest(points, event.target, side);
+    if (!next) return;
+    reach(event.target, -1);
+    reach(next, 0);
+    next.focus();
+  });
+}
+
 const tip = find("tip");
 function tell(id, x, y) {
   const row = rowOf(id), image = data.images[id];

@@ -50,7 +50,7 @@ def test_a_method_that_makes_its_own_images_is_one_row() -> None:
         ("kd", "kd3", 0),
         ("kd", "kd3", 4),
     ]
-    grid(methods=("dafl",), strategies=()).check()
+    grid(methods=("dafl",), strategies=(), select=SelectOptions("random")).check()
 
 
 def test_another_seed_selects_anew_only_where_it_matters() -> None:
@@ -115,6 +115,14 @@ def test_a_manifest_is_named_after_what_makes_it(teacher: str, student: str) -> 
         ({"select": SelectOptions("random"), "strategies": ("kd3", "msp")}, "msp has no thresh"),
         ({"manifests": ("mine", "kd3")}, "--manifests names 'kd3', and so is a strategy"),
         ({"manifests": ("random",)}, "--manifests names 'random'.*--no-baseline"),
+        (
+            {
+                "manifests": ("mine",),
+                "strategies": (),
+                "select": SelectOptions("random", balance="full"),
+            },
+            "--balance full is for what --strategies select",
+        ),
         ({"manifests": (OWN_IMAGES,)}, "--manifests names 'own images'"),
         ({"preset": "fast"}, "--preset fast is for methods that make their own images"),
         ({"reference": ("r",)}, "--reference is for strategies that need one"),

@@ -100,7 +100,7 @@ class Browser:
     def press(self, key: str) -> None:
         """Press and release a key."""
         for kind in ("rawKeyDown", "keyUp"):
-            code = {"Escape": 27, "ArrowRight": 39, "Tab": 9}[key]
+            code = {"Escape": 27, "ArrowRight": 39, "Tab": 9, "Enter": 13}[key]
             self.call("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code)
 
     def complaints(self) -> list[str]:

@@ -120,6 +120,23 @@ def test_arrow_keys_move_within_a_group_which_is_one_stop_of_tab(browser: Browse
     assert "score" in browser.ask("document.getElementById('tip').textContent")
 
 
+def test_arrow_keys_move_on_a_map_and_enter_opens_a_point(browser: Browser) -> None:
+    shown = "[...document.querySelectorAll('.map')].find(one => one.getBoundingClientRect().width)"
+    assert browser.ask(f"{shown}.querySelectorAll('[tabindex=\"0\"]').length") == 1
+    leftmost = "(a, b) => a.getBBox().x - b.getBBox().x"
+    browser.ask(f"[...{shown}.querySelectorAll('[data-point]')].sort({leftmost})[0].focus()")
+    place = "document.activeElement.getBBox().x"
+    start = browser.ask(place)
+    browser.press("ArrowRight")
+    assert browser.ask(place) > start
+    assert browser.ask("document.activeElement.getAttribute('aria-label')")
+    assert not browser.ask("document.getElementById('tip').hidden")
+    point = browser.ask("document.activeElement.dataset.point")
+    browser.press("Enter")
+    assert browser.ask("dialog.open") and point in browser.ask("dialog.textContent")
+    browser.press("Escape")
+
+
 def test_every_picture_says_what_it_is(browser: Browser) -> None:
     mute = "[...document.images].filter(one => !one.closest('#tip') && !one.alt).length"
     assert browser.ask(mute) == 0

@@ -24,7 +24,7 @@ from index.errors import KdcurateError, UsageError, WorkspaceError
 from index.progress import Advance, Silent
 
 from ..helpers import tiny
-from ..test_trainer import StopAfter, Stopped
+from ..training import StopAfter, Stopped
 from .small import small
 
 
