@@ -50,7 +50,7 @@ def test_a_method_that_makes_its_own_images_is_one_row() -> None:
         ("kd", "kd3", 0),
         ("kd", "kd3", 4),
     ]
-    grid(methods=("dafl",), strategies=(), select=SelectOptions("random")).check()
+    grid(methods=("dafl",), strategies=()).check()
 
 
 def test_another_seed_selects_anew_only_where_it_matters() -> None:
