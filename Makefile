@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+READY  := $(VENV)/.kdcurate-demo-installed
 STAMP  := $(VENV)/.kdcurate-installed
 DOCS   := $(VENV)/.kdcurate-docs-installed
 
@@ -19,13 +20,19 @@ help:
 	@echo "make clean   removes caches and demo output, never .venv"
 
 # An environment that is already there is used as it is; only what is missing or too old is installed.
-$(STAMP): pyproject.toml
+$(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "kdcurate needs Python 3.11 or newer, %s is %s: make PYTHON=python3.11" % (sys.executable, sys.version.split()[0]))'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing kdcurate and PyTorch into $(VENV): several GB, some minutes"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	@touch $@
+
+# What tests, linters and benchmarks need beside.
+$(STAMP): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,dev]'
 	@touch $@
 
-demo: $(STAMP)
+demo: $(READY)
 	$(BIN)/kdcurate demo $(DEMO_ARGS)
 
 test: $(STAMP)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import socket
@@ -68,7 +69,24 @@ def sandbox(
                 f"SQL: the query needs more than {limit}: aggregate, filter, or name fewer columns"
             ) from error
         except duckdb.Error as error:
-            raise UsageError("SQL: " + " ".join(str(error).split())) from error
+            raise UsageError(f"SQL: {_in_a_line(error)}{_hint(connection, error)}") from error
+
+
+def _in_a_line(error: duckdb.Error) -> str:
+    """Say what DuckDB says, without its drawing of where."""
+    return " ".join(re.sub(r"\n\s*LINE \d+:.*", "", str(error), flags=re.DOTALL).split())
+
+
+def _hint(connection: duckdb.DuckDBPyConnection, error: duckdb.Error) -> str:
+    """What looks like a missing column may be a component of the ledger."""
+    missing = re.search(r'Referenced column "(\w+)" not found', str(error))
+    if missing is None:
+        return ""
+    with suppress(duckdb.Error):
+        keys = "SELECT DISTINCT unnest(map_keys(components)) FROM (FROM ledger LIMIT 1000)"
+        if (missing[1],) in connection.execute(keys).fetchall():
+            return f"; {missing[1]} is components['{missing[1]}'] in decisions, selected, rejected"
+    return ""
 
 
 def run_query(connection: duckdb.DuckDBPyConnection, text: str) -> Result:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,33 @@ import torch
 
 from index.errors import WorkspaceError
 from index.files import atomic_path
+
+# Of the time between two checkpoints that are due by the clock, writing one may take this share.
+_SHARE = 0.02
+LONGEST_S = 60.0
+
+
+class Pace:
+    """When a checkpoint is due: every so many steps and, where steps are slow, once a minute.
+
+    One that takes long to write, a fiftieth of that and more, is due by the clock less often.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
+        self._next = time.monotonic() + LONGEST_S
+
+    def due(self, step: int) -> bool:
+        """Tell whether to write one after this step, counted from 1."""
+        return step % self._steps == 0 or time.monotonic() >= self._next
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Notice how long one takes to write."""
+        began = time.monotonic()
+        yield
+        now = time.monotonic()
+        self._next = now + max(LONGEST_S, (now - began) / _SHARE)
 
 
 def checkpoint_path(folder: Path) -> Path:

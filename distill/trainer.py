@@ -23,7 +23,7 @@ from torch import Tensor
 
 from distill.batches import Batches
 from distill.board import Board
-from distill.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
+from distill.checkpoint import Pace, checkpoint_path, load_checkpoint, save_checkpoint
 from distill.compiling import eager, prepare_networks
 from distill.descent import Descent
 from distill.ema import holding
@@ -84,6 +84,7 @@ class Trainer:
         self._selected_round = -1
         self._resumed_at = 0
         self._began = time.monotonic()
+        self._pace = Pace(options.checkpoint_every)
         self._folder = folder
         self._folder.mkdir(parents=True, exist_ok=True)
         self._patience = Patience(options, selection)
@@ -235,7 +236,7 @@ class Trainer:
             self._check_agreement(step)
         last = self._is_last(step)
         self._metrics.add(step, {**losses, "lr": self._learning_rate(step - 1)}, last=last)
-        if step % self._options.checkpoint_every == 0 or last:
+        if self._pace.due(step) or last:
             self._checkpoint(step)
 
     def _check_agreement(self, step: int) -> None:
@@ -255,9 +256,12 @@ class Trainer:
 
     def _checkpoint(self, step: int) -> None:
         check_weights(self.method, step, self.checkpoint_path)
-        if not self._processes.first:
-            return
-        state = {
+        with self._pace.writing():
+            if self._processes.first:
+                save_checkpoint(self.checkpoint_path, self._state(step))
+
+    def _state(self, step: int) -> dict[str, Any]:
+        return {
             "method": self.method.state_dict(),
             **self._descent.state_dict(),
             "patience": self._patience.state_dict(),
@@ -267,7 +271,6 @@ class Trainer:
             "options": json.dumps(self._identity),
             "recent": self._recent.state() if self._recent is not None else None,
         }
-        save_checkpoint(self.checkpoint_path, state)
 
     def _resume(self) -> int:
         state = load_checkpoint(self.checkpoint_path, self._identity)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,13 +15,10 @@ from curate.cli.output import TerminalProgress, note, print_json, print_pairs
 
 if TYPE_CHECKING:
     from distill.networks.precision import Precision
+    from index.build import Summary
     from index.catalog import Catalog
     from index.choice import IndexSettings
-    from index.embedder import Embedder
-    from index.listing import Listing
     from index.sources import SourceOptions
-
-_PROBE_IMAGES = 256
 
 
 def register(app: typer.Typer) -> None:
@@ -82,7 +78,10 @@ def build_index(
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(help="Seed of what an index is trained and measured on.", show_default="0"),
+        typer.Option(
+            help="Seed of what an index is trained and measured on. Default: as in the last build, "
+            "at first 0."
+        ),
     ] = None,
     precision: Annotated[
         str,
@@ -110,13 +109,14 @@ def build_index(
     Run again after an interruption or with more sources: what is done stays done.
     A list's paths are relative to the list; its other columns become metadata, as do the .json,
     .txt and .parquet of img2dataset shards. The index is rebuilt when its kind no longer suits;
-    recall_at_10 and query_ms are measured each time.
+    recall_at_10 and query_ms are measured whenever the index changed.
 
     Example: kdcurate build-index crawl/ 'shards/*.tar' -w WS --embedder teacher.toml
     --memory-budget 2GB
     """
     from functools import partial
 
+    from curate.cli.build_plan import plan_build
     from curate.precision import check_precision, settle_precision
     from distill.networks import load_embedder, register
     from distill.networks.card import resolve
@@ -125,6 +125,7 @@ def build_index(
     from index.catalog import Catalog
     from index.choice import parse_size
     from index.engines import check_engine, make_engine
+    from index.errors import NothingSelectedError
     from index.listing import list_sources
     from index.neighbours import choose_index
     from index.sources import check
@@ -144,7 +145,7 @@ def build_index(
     if dry_run:
         with TemporaryDirectory(prefix="kdcurate-") as folder:
             todo = list_sources(catalog, sources, network.key, Path(folder), options)
-            plan = _plan(catalog, todo, network, options, settings)
+            plan = plan_build(catalog, todo, network, options, settings)
         (print_json if json else print_pairs)(plan)
         return
     with building(workspace):
@@ -163,19 +164,27 @@ def build_index(
             engine=works,
             lock_held=True,
         )
-    summary = asdict(built)
-    if json:
-        print_json(summary)
-        return
-    print_pairs(summary)
-    if summary["failed"]:
-        query = "SELECT reason, count(*) FROM failures GROUP BY ALL ORDER BY 2 DESC"
-        if summary["transient"]:
-            note(
-                f"{summary['transient']} of them may be readable now, such as those of a server "
-                "that was overloaded: the same command run again tries them again"
-            )
-        note(f'why files failed: kdcurate sql -w {shlex.quote(str(workspace))} "{query}"')
+    (print_json if json else print_pairs)(asdict(built))
+    if built.failed and not json:
+        _tell_failures(catalog, built)
+    if not built.images:
+        raise NothingSelectedError(f"no image of {', '.join(sources)} could be read")
+
+
+def _tell_failures(catalog: Catalog, built: Summary) -> None:
+    with catalog.read() as connection:
+        reason, count, example = connection.execute(
+            "SELECT reason, count(*), min(uri) FROM failures GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 1"
+        ).fetchall()[0]
+    note(f"of {built.failed:,} failed files of this workspace, {count:,}: {reason} ({example})")
+    if built.transient:
+        note(
+            f"{built.transient} of them may be readable now, such as those of a server "
+            "that was overloaded: the same command run again tries them again"
+        )
+    where = shlex.quote(str(catalog.workspace))
+    query = "SELECT reason, count(*) FROM failures GROUP BY ALL ORDER BY 2 DESC"
+    note(f'all reasons: kdcurate sql -w {where} "{query}"')
 
 
 def _explained(precision: Precision) -> str:
@@ -255,49 +264,3 @@ def _as_source(card: str) -> Any:
     from distill.networks import Card
 
     return Card.model_validate_json(card) if card.startswith("{") else card
-
-
-def _plan(
-    catalog: Catalog,
-    todo: Listing,
-    network: Embedder,
-    options: SourceOptions,
-    settings: IndexSettings,
-) -> dict[str, Any]:
-    """Measure on the first images what the rest will take."""
-    from index.neighbours import choose_index
-    from index.vectors import live_count
-
-    images = todo.images
-    stored = live_count(catalog, network.key) if catalog.exists() else 0
-    choice = choose_index(stored + images, network.dim, settings)
-    plan: dict[str, Any] = {
-        "workspace": str(catalog.workspace),
-        "embedder": network.key,
-        "index": choice.factory,
-        "index_reason": choice.reason,
-        "partitions": len(todo),
-        "images": images,
-        "disk_mb": round(images * (network.dim * 6 + 400) / 1e6, 1),
-        "ram_mb": round((images * network.dim * 4 + 64 * 512 * network.view.size**2 * 3) / 1e6, 1),
-    }
-    return plan | (_rates(todo, network, options) if images else {})
-
-
-def _rates(todo: Listing, network: Embedder, options: SourceOptions) -> dict[str, Any]:
-    """Measure how fast the first partition is decoded, in one other process, and embedded here."""
-    from index.decoding import Decoder
-    from index.probe import timed_decoding
-
-    decoded, seconds = timed_decoding(todo, Decoder(network.view, options.formats))
-    began = time.monotonic()
-    if probe := len(pixels := decoded.pixels[:_PROBE_IMAGES]):
-        network(pixels)
-    decode_rate = len(decoded.pixels) / max(seconds, 1e-9)
-    embed_rate = probe / max(time.monotonic() - began, 1e-9)
-    slower = max(min(decode_rate, embed_rate), 1e-9)
-    return {
-        "decode_images_per_s": round(decode_rate),
-        "embed_images_per_s": round(embed_rate),
-        "eta_s": round(todo.images / slower, 1),
-    }

@@ -89,7 +89,8 @@ def read_config(path: Path, commands: Mapping[str, Any]) -> Config:
         remedy = f"write one with `kdcurate init {shlex.quote(str(path))}`"
         raise DataError(f"{path}: cannot read it ({error.strerror}): {remedy}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not a TOML file ({error}); mend it") from error
+        hint = 'text stands in quotes, as strategy = "kd3"'
+        raise UsageError(f"{path}: not a TOML file ({error}): mend it; {hint}") from error
     model = _model(commands)
     try:
         checked = model.model_validate(raw)

@@ -31,7 +31,7 @@ def export(
         typer.Option(
             "--input",
             help="What the file takes: normalised (as the card says), unit (0..1), uint8 (0..255); "
-            "of the last two it does the normalisation.",
+            "with unit and uint8 the normalisation is in the file.",
         ),
     ] = "normalised",
     data: Annotated[
@@ -41,7 +41,9 @@ def export(
     images: Annotated[int, typer.Option(min=2, help="Check on so many.")] = 64,
     tolerance: Annotated[
         float,
-        typer.Option(help="Largest difference of a logit, times the largest logit if above 1."),
+        typer.Option(
+            help="Most that a logit may differ, as a share of the largest one, if that is above 1."
+        ),
     ] = 1e-3,
     workspace: Workspace = Path("workspace"),
     seed: Seed = 0,

@@ -6,8 +6,10 @@ import csv
 import json
 import math
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from itertools import chain
 from textwrap import indent
 from typing import Any
@@ -32,6 +34,7 @@ from rich.text import Text
 from index.progress import Advance
 
 stderr = Console(stderr=True)
+SECONDS_A_LINE = 30.0
 
 
 class TerminalProgress:
@@ -42,6 +45,9 @@ class TerminalProgress:
         """Draw one step."""
         if total == 0:
             yield lambda _: None
+            return
+        if not stderr.is_terminal:
+            yield _Lines(name, total, unit).advance
             return
         columns = (
             SpinnerColumn(),
@@ -59,6 +65,31 @@ class TerminalProgress:
     def say(self, message: str) -> None:
         """Print one line."""
         note(message)
+
+
+class _Lines:
+    """A step in a log: a line every half minute while it lasts."""
+
+    def __init__(self, name: str, total: int | None, unit: str) -> None:
+        self._name, self._total, self._unit = name, total, unit
+        self._began = time.monotonic()
+        self._next = self._began + SECONDS_A_LINE
+        self._done = 0
+
+    def advance(self, count: int) -> None:
+        self._done += count
+        now = time.monotonic()
+        if now < self._next and self._done != self._total:
+            return
+        self._next = now + SECONDS_A_LINE
+        rate = self._done / max(now - self._began, 1e-9)
+        said = f"{self._name}: {self._done:,}"
+        if self._total is not None:
+            left = timedelta(seconds=round((self._total - self._done) / max(rate, 1e-9)))
+            said += f" of {self._total:,} {self._unit}, {rate:,.3g} a second, {left} to go"
+        else:
+            said += f" {self._unit}, {rate:,.3g} a second"
+        note(said)
 
 
 class _Rate(ProgressColumn):

@@ -234,6 +234,11 @@ def select(
         return
     print_pairs(summary(manifest))
     print_measures(measures)
+    if isinstance(options.budget, int) and options.budget > manifest.eligible:
+        note(
+            f"--budget {options.budget:,} is more than the {manifest.eligible:,} eligible images: "
+            "the budget left none of them"
+        )
     for measure, reason in left_out.items():
         note(f"no {measure}: {reason}")
     command = ["kdcurate", "distill", "-w", str(workspace), "--manifest", manifest.name]

@@ -81,7 +81,9 @@ def distill(
     without: Annotated[list[str] | None, typer.Option(help=WITHOUT_HELP, metavar="PART")] = None,
     evaluate_on: Annotated[
         str | None,
-        typer.Option("--eval", help="Labelled data, as `evaluate --data`, for the last accuracy."),
+        typer.Option(
+            "--eval", help="Labelled data, as `evaluate --data`: accuracy after the last step."
+        ),
     ] = None,
     run: Annotated[
         str | None, typer.Option(help="Name of the run; default: from its options.")
@@ -115,7 +117,9 @@ def distill(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write curves to runs/RUN/tensorboard too.")
     ] = False,
-    checkpoint_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 200,
+    checkpoint_every: Annotated[
+        int, typer.Option(help="Steps between checkpoints; slow ones: at least one a minute.")
+    ] = 200,
     cache_budget: Annotated[
         float, typer.Option(help="GiB of decoded images in memory; more lie in a file.")
     ] = 4.0,

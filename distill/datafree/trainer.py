@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from distill.augment import AUGMENTATIONS
-from distill.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
+from distill.checkpoint import Pace, checkpoint_path, load_checkpoint, save_checkpoint
 from distill.datafree.learner import STUDENT
 from distill.datafree.purposes import Purpose
 from distill.datafree.recipe import Recipe
@@ -64,6 +64,7 @@ class DataFreeTrainer:
         self._identity = {**options.identity(), **(identity or {})}
         self._progress = progress or Silent()
         self._began = time.monotonic()
+        self._pace = Pace(options.checkpoint_every)
         self._made = dict[str, float]()  # what the images' last step measured
         self.total_steps = options.max_steps or options.epochs * STEPS_AN_EPOCH
         folder.mkdir(parents=True, exist_ok=True)
@@ -195,7 +196,7 @@ class DataFreeTrainer:
         last = step == self.total_steps
         values = {**losses, **self._made, "lr": self._learning_rate(step - 1)}
         self._metrics.add(step, values, last=last)
-        if step % self._options.checkpoint_every == 0 or last:
+        if self._pace.due(step) or last:
             self._checkpoint(step)
 
     def _checkpoint(self, step: int) -> None:
@@ -211,7 +212,8 @@ class DataFreeTrainer:
             "metrics": self._metrics.unwritten,
             "options": json.dumps(self._identity),
         }
-        save_checkpoint(self.checkpoint_path, state)
+        with self._pace.writing():
+            save_checkpoint(self.checkpoint_path, state)
 
     def _resume(self) -> int:
         state = load_checkpoint(self.checkpoint_path, self._identity)

@@ -12,8 +12,10 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from curate.options import SelectOptions
 from curate.pool import Pool
 from curate.query import run_query, sandbox, schema, write_parquet
+from curate.selection import select
 from index.catalog import Catalog
 from index.errors import UsageError, WorkspaceError
 
@@ -89,6 +91,29 @@ def test_everything_else_is_refused_in_one_line(scored: Pool, files: Path, text:
     assert sorted(files.iterdir()) == before
     with sandbox(scored.catalog) as connection:
         assert connection.execute("SELECT count(*) FROM images").fetchall() == [(IMAGES,)]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("SELECT count(*) FROM imagess", '! Did you mean "images"?'),
+        ("SELECT nowhere FROM images", None),
+    ],
+)
+def test_a_mistake_is_told_without_a_drawing(scored: Pool, text: str, said: str | None) -> None:
+    with pytest.raises(UsageError) as error, sandbox(scored.catalog) as connection:
+        run_query(connection, text)
+    assert "LINE" not in str(error.value) and "^" not in str(error.value)
+    assert said is None or str(error.value).endswith(said)
+
+
+def test_a_component_that_is_taken_for_a_column_is_found(pool: Pool) -> None:
+    select(pool, "first", SelectOptions("msp", budget=3))
+    with pytest.raises(UsageError) as error, sandbox(pool.catalog) as connection:
+        run_query(connection, "SELECT bn_shift FROM selected")
+    assert str(error.value).endswith(
+        "bn_shift is components['bn_shift'] in decisions, selected, rejected"
+    )
 
 
 def test_a_query_works_beside_a_process_that_reads(scored: Pool) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from distill.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
+from distill import checkpoint
+from distill.checkpoint import Pace, checkpoint_path, load_checkpoint, save_checkpoint
 from index.errors import WorkspaceError
 
 OPTIONS: dict[str, Any] = {"lr": 0.05, "epochs": 3, "max_steps": None, "method_options": {"t": 4}}
@@ -35,6 +36,30 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert found is not None and found["step"] == 7
     assert torch.equal(found["weights"]["fc"], torch.arange(3.0))
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_a_checkpoint_is_due_by_steps_and_where_they_are_slow_every_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now)
+    pace = Pace(200)
+    assert [step for step in range(1, 601) if pace.due(step)] == [200, 400, 600]
+    now = 59.0
+    assert not pace.due(3)
+    now = 60.0
+    assert pace.due(3)
+    with pace.writing():
+        now = 61.0
+    assert not pace.due(4)
+    now = 121.0
+    assert pace.due(4)
+    with pace.writing():
+        now = 131.0  # ten seconds: a fiftieth of the time until the next
+    now = 131.0 + 499
+    assert not pace.due(5) and pace.due(400)
+    now = 131.0 + 500
+    assert pace.due(5)
 
 
 def test_no_checkpoint_is_no_error(tmp_path: Path) -> None:

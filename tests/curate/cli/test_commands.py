@@ -94,17 +94,21 @@ def test_an_index_is_asked_for_and_remembered(
     wrong = kdcurate(*command, "--embedder", teacher, "--index", "Flatt")
     assert wrong.code == 2 and one_line(wrong.err.partition("\n")[2] or wrong.err)
     assert "--index 'Flatt' makes no FAISS index" in wrong.err
-    wrong = kdcurate(*command, "--embedder", teacher, "--memory-budget", "much")
-    assert (wrong.code, one_line(wrong.err)) == (2, True)
+    for option in (("--memory-budget", "much"), ("--recall", 95)):
+        wrong = kdcurate(*command, "--embedder", teacher, *option)
+        assert (wrong.code, one_line(wrong.err)) == (2, True)
     assert not (tmp_path / "ws").exists()
     asked = ("--embedder", teacher, "--index", "HNSW8", "--memory-budget", "1GB", "--seed", 3)
+    asked = (*asked, "--recall", 0.99)
     plan = parsed(kdcurate(*command, *asked, "--dry-run").out)
     assert (plan["index"], plan["index_reason"]) == ("IDMap2,HNSW8", "asked for: --index HNSW8")
     assert parsed(kdcurate(*command, *asked).out)["index"] == "IDMap2,HNSW8"
     again = parsed(kdcurate(*command).out)
     assert again["index"] == "IDMap2,HNSW8" and "efSearch = " in again["index_reason"]
-    recorded = query(tmp_path / "ws", "SELECT asked, memory_budget, seed FROM indexes")
-    assert recorded == [("HNSW8", 10**9, 3)]
+    recorded = query(
+        tmp_path / "ws", "SELECT asked, memory_budget, seed, recall_asked FROM indexes"
+    )
+    assert recorded == [("HNSW8", 10**9, 3, 0.99)]
     assert parsed(kdcurate(*command, "--index", "auto").out)["index"] == "IDMap2,Flat"
 
 

@@ -1,0 +1,43 @@
+"""What the person waiting sees."""
+
+from __future__ import annotations
+
+import pytest
+
+from curate.cli import output
+from curate.cli.output import TerminalProgress
+
+
+def test_a_log_gets_a_line_now_and_then_and_one_at_the_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(output.time, "monotonic", lambda: now)
+    with TerminalProgress().step("Training", 400, "steps") as advance:
+        for _ in range(100):
+            now += 1.0
+            advance(4)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "Training: 120 of 400 steps, 4 a second, 0:01:10 to go",
+        "Training: 240 of 400 steps, 4 a second, 0:00:40 to go",
+        "Training: 360 of 400 steps, 4 a second, 0:00:10 to go",
+        "Training: 400 of 400 steps, 4 a second, 0:00:00 to go",
+    ]
+
+
+def test_what_has_no_end_says_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(output.time, "monotonic", lambda: now)
+    with TerminalProgress().step("Listing", None, "images") as advance:
+        now = 40.0
+        advance(5_000)
+    assert capsys.readouterr().err == "Listing: 5,000 images, 125 a second\n"
+
+
+def test_a_short_step_without_end_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with TerminalProgress().step("Listing", None, "images") as advance:
+        advance(10)
+    assert capsys.readouterr().err == ""
