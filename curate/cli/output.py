@@ -86,10 +86,14 @@ class _Lines:
         said = f"{self._name}: {self._done:,}"
         if self._total is not None:
             left = timedelta(seconds=round((self._total - self._done) / max(rate, 1e-9)))
-            said += f" of {self._total:,} {self._unit}, {rate:,.3g} a second, {left} to go"
+            said += f" of {self._total:,} {self._unit}, {_pace(rate)}, {left} to go"
         else:
-            said += f" {self._unit}, {rate:,.3g} a second"
+            said += f" {self._unit}, {_pace(rate)}"
         note(said)
+
+
+def _pace(rate: float) -> str:
+    return f"{rate:,.0f} a second" if rate >= 1 else f"{1 / max(rate, 1e-9):,.1f} s each"
 
 
 class _Rate(ProgressColumn):

@@ -33,8 +33,19 @@ def test_what_has_no_end_says_how_far_it_is(
     monkeypatch.setattr(output.time, "monotonic", lambda: now)
     with TerminalProgress().step("Listing", None, "images") as advance:
         now = 40.0
-        advance(5_000)
-    assert capsys.readouterr().err == "Listing: 5,000 images, 125 a second\n"
+        advance(50_000)
+    assert capsys.readouterr().err == "Listing: 50,000 images, 1,250 a second\n"
+
+
+def test_what_takes_long_is_told_in_seconds_each(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(output.time, "monotonic", lambda: now)
+    with TerminalProgress().step("Mapping", 3, "maps") as advance:
+        now = 30.0
+        advance(1)
+    assert capsys.readouterr().err == "Mapping: 1 of 3 maps, 30.0 s each, 0:01:00 to go\n"
 
 
 def test_a_short_step_without_end_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
