@@ -60,7 +60,9 @@ def header(bench: Bench, options: argparse.Namespace) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Build the workspace, train every student, print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    add_options(parser, "workspace/processes", teacher="resnet20", student="cifar:resnet8", jobs=1)
+    add_options(
+        parser, "workspace/processes", teacher="resnet20", student="cifar:resnet8", table=False
+    )
     parser.add_argument("--method", default="kd")
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args(arguments)

@@ -19,6 +19,12 @@ from index.catalog import MEMORY_LIMIT, Catalog, literal
 from index.errors import QueryLimitError, UsageError, WorkspaceError
 
 _ROWS_A_BATCH = 2000
+_NO_COLUMN = re.compile(r'column (?:named )?"(\w+)"')
+# All images of a manifest have the same.
+_COMPONENTS = """
+SELECT DISTINCT unnest(map_keys(components))
+FROM (SELECT any_value(components) AS components FROM ledger GROUP BY manifest)
+"""
 _READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 
 
@@ -73,18 +79,21 @@ def sandbox(
 
 
 def _in_a_line(error: duckdb.Error) -> str:
-    """Say what DuckDB says, without its drawing of where."""
-    return " ".join(re.sub(r"\n\s*LINE \d+:.*", "", str(error), flags=re.DOTALL).split())
+    """Say what DuckDB says; of its drawing of where, at the end, no more than the line."""
+    drawn = re.search(r"\n\s*LINE (\d+):[^\n]*\n\s*\^+\s*\Z", str(error))
+    if drawn is None:
+        return " ".join(str(error).split())
+    where = f" (line {drawn[1]})" if int(drawn[1]) > 1 else ""
+    return " ".join(str(error)[: drawn.start()].split()) + where
 
 
 def _hint(connection: duckdb.DuckDBPyConnection, error: duckdb.Error) -> str:
     """What looks like a missing column may be a component of the ledger."""
-    missing = re.search(r'Referenced column "(\w+)" not found', str(error))
+    missing = _NO_COLUMN.search(str(error))
     if missing is None:
         return ""
     with suppress(duckdb.Error):
-        keys = "SELECT DISTINCT unnest(map_keys(components)) FROM (FROM ledger LIMIT 1000)"
-        if (missing[1],) in connection.execute(keys).fetchall():
+        if (missing[1],) in connection.execute(_COMPONENTS).fetchall():
             return f"; {missing[1]} is components['{missing[1]}'] in decisions, selected, rejected"
     return ""
 

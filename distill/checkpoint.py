@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,19 +16,20 @@ from index.errors import WorkspaceError
 from index.files import atomic_path
 
 # Of the time between two checkpoints that are due by the clock, writing one may take this share.
-_SHARE = 0.02
+SHARE = 0.02
 LONGEST_S = 60.0
 
 
 class Pace:
     """When a checkpoint is due: every so many steps and, where steps are slow, once a minute.
 
-    One that takes long to write, a fiftieth of that and more, is due by the clock less often.
+    One that takes long to write, a fiftieth of that and more, is due by the clock less often. Of
+    several processes only the one that writes goes by its clock.
     """
 
-    def __init__(self, steps: int) -> None:
+    def __init__(self, steps: int, *, writes: bool = True) -> None:
         self._steps = steps
-        self._next = time.monotonic() + LONGEST_S
+        self._next = time.monotonic() + LONGEST_S if writes else math.inf
 
     def due(self, step: int) -> bool:
         """Tell whether to write one after this step, counted from 1."""
@@ -39,7 +41,8 @@ class Pace:
         began = time.monotonic()
         yield
         now = time.monotonic()
-        self._next = now + max(LONGEST_S, (now - began) / _SHARE)
+        if self._next < math.inf:
+            self._next = now + max(LONGEST_S, (now - began) / SHARE)
 
 
 def checkpoint_path(folder: Path) -> Path:

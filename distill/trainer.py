@@ -77,6 +77,7 @@ class Trainer:
         options.check()
         self._options = options
         self._processes = processes or join(options.device, options.precision)
+        self._pace = Pace(options.checkpoint_every, writes=self._processes.first)
         self._images = images
         self._reselect = reselect
         self._identity = {**options.identity(), **(identity or {})}
@@ -84,7 +85,6 @@ class Trainer:
         self._selected_round = -1
         self._resumed_at = 0
         self._began = time.monotonic()
-        self._pace = Pace(options.checkpoint_every)
         self._folder = folder
         self._folder.mkdir(parents=True, exist_ok=True)
         self._patience = Patience(options, selection)

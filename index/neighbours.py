@@ -110,6 +110,11 @@ def update_index(
     with progress.step("Indexing", len(parts) - first, "parts") as advance:
         _add(catalog, embedder, index, first, advance)
     measured = measure(catalog, embedder, index, settings.seed, settings.recall, progress)
+    if measured.recall is not None and measured.recall < settings.recall:
+        progress.say(
+            f"the index finds {measured.recall:.3f} of the ten nearest, not {settings.recall:g}: "
+            "give it more --memory-budget, or ask for a lower --recall"
+        )
     reason = "; ".join(filter(None, (choice.reason, measured.effort)))
     return _publish(
         catalog,

@@ -110,9 +110,9 @@ def run(*arguments: str | Path, threads: int = 0, program: Sequence[str] = KDCUR
 
 
 def add_options(
-    parser: argparse.ArgumentParser, workspace: str, teacher: str, student: str, jobs: int = 2
+    parser: argparse.ArgumentParser, workspace: str, teacher: str, student: str, table: bool = True
 ) -> None:
-    """Add what `Bench` and every table of students need; with `jobs` 1, one learns at a time."""
+    """Add what `Bench` needs; a table of many rows has --jobs and --only too."""
     parser.add_argument("--data", type=Path, default=os.environ.get("KDCURATE_DATA"))
     parser.add_argument("--workspace", type=Path, default=Path(workspace))
     parser.add_argument("--teacher", default=teacher, help="a card of DATA/teachers")
@@ -123,12 +123,12 @@ def add_options(
     parser.add_argument("--lr", type=float, default=0.2, help="peak")
     parser.add_argument("--schedule", default="onecycle")
     parser.add_argument("--augment", default="crop")
-    if jobs > 1:
-        parser.add_argument("--jobs", type=int, default=jobs, help="students trained at once")
+    if table:
+        parser.add_argument("--jobs", type=int, default=2, help="students trained at once")
+        parser.add_argument("--only", nargs="+", help="labels of the rows to measure")
     else:
         parser.set_defaults(jobs=1)
     parser.add_argument("--threads", type=int, default=1, help="threads of each")
-    parser.add_argument("--only", nargs="+", help="labels of the rows to measure")
 
 
 def spread(values: Sequence[float]) -> float:

@@ -165,10 +165,13 @@ def build_index(
             lock_held=True,
         )
     (print_json if json else print_pairs)(asdict(built))
-    if built.failed and not json:
+    if built.failed:
         _tell_failures(catalog, built)
     if not built.images:
-        raise NothingSelectedError(f"no image of {', '.join(sources)} could be read")
+        raise NothingSelectedError(
+            f"no image could be read, and {workspace} has none: mend or replace the files, then "
+            "run the same command again"
+        )
 
 
 def _tell_failures(catalog: Catalog, built: Summary) -> None:

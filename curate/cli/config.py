@@ -88,9 +88,11 @@ def read_config(path: Path, commands: Mapping[str, Any]) -> Config:
     except OSError as error:
         remedy = f"write one with `kdcurate init {shlex.quote(str(path))}`"
         raise DataError(f"{path}: cannot read it ({error.strerror}): {remedy}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except tomllib.TOMLDecodeError as error:
         hint = 'text stands in quotes, as strategy = "kd3"'
         raise UsageError(f"{path}: not a TOML file ({error}): mend it; {hint}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: not a TOML file ({error}): save it as UTF-8") from error
     model = _model(commands)
     try:
         checked = model.model_validate(raw)

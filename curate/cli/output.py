@@ -35,6 +35,7 @@ from index.progress import Advance
 
 stderr = Console(stderr=True)
 SECONDS_A_LINE = 30.0
+AT_ONCE_S = 0.5
 
 
 class TerminalProgress:
@@ -68,32 +69,35 @@ class TerminalProgress:
 
 
 class _Lines:
-    """A step in a log: a line every half minute while it lasts."""
+    """A step in a log: a line every half minute while it lasts, and one at its end."""
 
     def __init__(self, name: str, total: int | None, unit: str) -> None:
         self._name, self._total, self._unit = name, total, unit
         self._began = time.monotonic()
         self._next = self._began + SECONDS_A_LINE
-        self._done = 0
+        self._done = self._told = 0
+        self._before: int | None = None  # what was done already, as by a run that is resumed
 
     def advance(self, count: int) -> None:
-        self._done += count
         now = time.monotonic()
-        if now < self._next and self._done != self._total:
+        if self._before is None:
+            self._before = count if now - self._began < AT_ONCE_S else 0
+        self._done += count
+        ends = self._done == self._total and self._told > 0
+        if self._done == self._told or not (ends or now >= self._next):
             return
-        self._next = now + SECONDS_A_LINE
-        rate = self._done / max(now - self._began, 1e-9)
-        said = f"{self._name}: {self._done:,}"
-        if self._total is not None:
-            left = timedelta(seconds=round((self._total - self._done) / max(rate, 1e-9)))
-            said += f" of {self._total:,} {self._unit}, {_pace(rate)}, {left} to go"
-        else:
-            said += f" {self._unit}, {_pace(rate)}"
-        note(said)
+        self._next, self._told = now + SECONDS_A_LINE, self._done
+        note(f"{self._name}: {self._said((self._done - self._before) / (now - self._began))}")
 
-
-def _pace(rate: float) -> str:
-    return f"{rate:,.0f} a second" if rate >= 1 else f"{1 / max(rate, 1e-9):,.1f} s each"
+    def _said(self, rate: float) -> str:
+        pace = f"{rate:,.0f} a second" if rate >= 1 else f"{1 / max(rate, 1e-9):,.1f} s each"
+        if self._total is None:
+            return f"{self._done:,} {self._unit}, {pace}"
+        so_far = f"{self._done:,} of {self._total:,} {self._unit}"
+        if rate <= 0:
+            return so_far
+        left = timedelta(seconds=round(max(0, self._total - self._done) / rate))
+        return f"{so_far}, {pace}, {left} to go"
 
 
 class _Rate(ProgressColumn):

@@ -228,17 +228,17 @@ def select(
         workers=workers,
         progress=progress,
     )
+    if isinstance(options.budget, int) and options.budget > manifest.eligible:
+        note(
+            f"--budget {options.budget:,} is more than the {manifest.eligible:,} eligible images: "
+            "the budget left none of them"
+        )
     measures = stored_measures(catalog, manifest.name)
     if json:
         print_json(summary(manifest) | {"shift": measures, "shift_left_out": left_out})
         return
     print_pairs(summary(manifest))
     print_measures(measures)
-    if isinstance(options.budget, int) and options.budget > manifest.eligible:
-        note(
-            f"--budget {options.budget:,} is more than the {manifest.eligible:,} eligible images: "
-            "the budget left none of them"
-        )
     for measure, reason in left_out.items():
         note(f"no {measure}: {reason}")
     command = ["kdcurate", "distill", "-w", str(workspace), "--manifest", manifest.name]

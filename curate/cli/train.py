@@ -118,7 +118,8 @@ def distill(
         bool, typer.Option("--tensorboard", help="Write curves to runs/RUN/tensorboard too.")
     ] = False,
     checkpoint_every: Annotated[
-        int, typer.Option(help="Steps between checkpoints; slow ones: at least one a minute.")
+        int,
+        typer.Option(help="Steps between checkpoints; where they are slow, about one a minute."),
     ] = 200,
     cache_budget: Annotated[
         float, typer.Option(help="GiB of decoded images in memory; more lie in a file.")

@@ -112,7 +112,7 @@ class Grid:
         self.train.check()
         for strategy in self.strategies:
             self._check_strategy(strategy, index)
-        if not self.strategies:
+        if not self.strategies or self.own_images.issuperset(self.methods):
             self._check_nothing_selects()
         if self.reference and not any(map(self.reads_reference, self.strategies)):
             raise UsageError(
@@ -126,7 +126,7 @@ class Grid:
                 option = f"--{name.replace('_', '-')}"
                 raise UsageError(
                     f"{option} {value} is for what --strategies select, and nothing is selected "
-                    "here: leave it out, or give --strategies"
+                    "here: leave it out"
                 )
 
     def check_rows(self, rows: list[Row]) -> None:

@@ -98,22 +98,26 @@ def test_everything_else_is_refused_in_one_line(scored: Pool, files: Path, text:
     [
         ("SELECT count(*) FROM imagess", '! Did you mean "images"?'),
         ("SELECT nowhere FROM images", None),
+        ("SELECT id\nFROM images\nORDR BY 1", "(line 3)"),
+        ("SELECT 'a\nLINE 1: b'::INTEGER", None),
     ],
 )
 def test_a_mistake_is_told_without_a_drawing(scored: Pool, text: str, said: str | None) -> None:
     with pytest.raises(UsageError) as error, sandbox(scored.catalog) as connection:
         run_query(connection, text)
-    assert "LINE" not in str(error.value) and "^" not in str(error.value)
+    assert "LINE 1: SELECT" not in str(error.value) and "^" not in str(error.value)
     assert said is None or str(error.value).endswith(said)
 
 
 def test_a_component_that_is_taken_for_a_column_is_found(pool: Pool) -> None:
-    select(pool, "first", SelectOptions("msp", budget=3))
-    with pytest.raises(UsageError) as error, sandbox(pool.catalog) as connection:
-        run_query(connection, "SELECT bn_shift FROM selected")
-    assert str(error.value).endswith(
-        "bn_shift is components['bn_shift'] in decisions, selected, rejected"
-    )
+    select(pool, "first", SelectOptions("random", budget=3))
+    select(pool, "second", SelectOptions("max_logit", budget=3))
+    for text in ("SELECT bn_shift FROM selected", "SELECT d.bn_shift FROM decisions d"):
+        with pytest.raises(UsageError) as error, sandbox(pool.catalog) as connection:
+            run_query(connection, text)
+        assert str(error.value).endswith(
+            "bn_shift is components['bn_shift'] in decisions, selected, rejected"
+        )
 
 
 def test_a_query_works_beside_a_process_that_reads(scored: Pool) -> None:

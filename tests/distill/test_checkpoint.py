@@ -60,6 +60,11 @@ def test_a_checkpoint_is_due_by_steps_and_where_they_are_slow_every_minute(
     assert not pace.due(5) and pace.due(400)
     now = 131.0 + 500
     assert pace.due(5)
+    other = Pace(200, writes=False)
+    with other.writing():
+        now += 1000.0
+    now += 1e6
+    assert [step for step in range(1, 401) if other.due(step)] == [200, 400]
 
 
 def test_no_checkpoint_is_no_error(tmp_path: Path) -> None:

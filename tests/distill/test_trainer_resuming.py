@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from distill import checkpoint, trainer
 from distill.draws import step_seed
 from distill.methods import METHODS
 from distill.methods.dfnd import DFND
@@ -106,6 +108,18 @@ def test_steps_have_seeds_of_their_own() -> None:
     assert len(set(seeds)) == len(seeds)
     assert all(0 <= seed < 2**63 for seed in seeds)
     assert step_seed(12, 3) != step_seed(1, 23)
+
+
+@pytest.mark.parametrize(("longest", "expected"), [(0.0, [1, 2, 3, 4]), (3600.0, [4])])
+def test_where_steps_are_slow_the_clock_says_when_to_save(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, longest: float, expected: list[int]
+) -> None:
+    monkeypatch.setattr(checkpoint, "LONGEST_S", longest)
+    monkeypatch.setattr(checkpoint, "SHARE", math.inf)
+    saved: list[int] = []
+    monkeypatch.setattr(trainer, "save_checkpoint", lambda _, state: saved.append(state["step"]))
+    run(tmp_path, make("kd"), checkpoint_every=1000, max_steps=4)
+    assert saved == expected
 
 
 def test_a_run_may_save_and_report_more_often_when_it_resumes(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from index.choice import IndexSettings
 from index.errors import UsageError
 from index.faissing import faiss_module
 from index.neighbours import index_facts, index_path, open_index, update_index
-from index.recall import QUERIES, measure
+from index.progress import Silent
+from index.recall import QUERIES, _cheapest, measure
 from index.vectors import live_vectors, sample_vectors, vectors_of
 
 from .test_neighbours import store
@@ -91,6 +92,21 @@ def test_a_higher_recall_searches_further_without_a_new_index(tmp_path: Path) ->
     assert facts.recall_at_10 >= 0.9989 > usual.recall_at_10
     assert brute_recall(catalog, index, 0) >= 0.9979
     assert update_index(catalog, "e", DIM).settings == IndexSettings("IVF32,Flat", recall=0.999)
+
+
+def test_the_least_effort_that_reaches_the_goal_is_taken_or_else_what_is_near_the_best() -> None:
+    assert _cheapest([0.90, 0.947, 0.951, 0.99], 0.95) == 2
+    assert _cheapest([0.70, 0.895, 0.90], 0.95) == 1
+    assert _cheapest([0.70, 0.894, 0.90], 0.95) == 2
+
+
+def test_a_recall_that_is_out_of_reach_is_told(tmp_path: Path) -> None:
+    catalog, said = Catalog(tmp_path), list[str]()
+    store(catalog, *clustered(0, 2000, spread=3))
+    progress = Silent()
+    progress.say = said.append  # type: ignore[method-assign]
+    update_index(catalog, "e", DIM, progress, IndexSettings("SQ4", recall=0.999))
+    assert len(said) == 1 and "of the ten nearest, not 0.999" in said[0]
 
 
 @pytest.mark.parametrize("recall", [0.0, -0.1, 1.5, float("nan")])

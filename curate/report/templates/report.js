@@ -100,17 +100,17 @@ for (const map of document.querySelectorAll(".map")) {
   const reach = (point, index) => point.setAttribute("tabindex", index);
   map.setAttribute("role", "group");
   points.forEach((point, order) => { point.setAttribute("role", "button"); reach(point, order ? -1 : 0); });
-  map.addEventListener("focusin", (event) => event.target.setAttribute("aria-label", describe(event.target.dataset.point)));
+  map.addEventListener("focusin", (event) => {
+    points.forEach((point) => reach(point, point === event.target ? 0 : -1));
+    event.target.setAttribute("aria-label", describe(event.target.dataset.point));
+  });
   map.addEventListener("keydown", (event) => {
     const opens = event.key === "Enter" || event.key === " ", side = SIDES[event.key];
-    if (!opens && !side) return;
+    if ((!opens && !side) || event.altKey || event.ctrlKey || event.metaKey) return;
     event.preventDefault();
     if (opens) return detail(event.target.dataset.point);
     const next = nearest(points, event.target, side);
-    if (!next) return;
-    reach(event.target, -1);
-    reach(next, 0);
-    next.focus();
+    if (next) next.focus();
   });
 }
 
@@ -134,14 +134,16 @@ document.addEventListener("pointermove", (event) => {
   const node = event.pointerType === "mouse" && target(event);
   if (node) tell(idOf(node), event.clientX, event.clientY); else hide();
 });
-document.addEventListener("focusin", (event) => {
-  const node = target(event);
+// Beside what the keyboard is at, and stays there when that is scrolled into sight.
+function follow() {
+  const node = target({ target: document.activeElement });
   if (!node || !node.matches(":focus-visible")) return hide();
   const box = node.getBoundingClientRect();
   tell(idOf(node), box.right - 8, box.bottom - 8);
-});
+}
+document.addEventListener("focusin", follow);
 document.addEventListener("focusout", hide);
-document.addEventListener("scroll", hide, { passive: true });
+document.addEventListener("scroll", follow, { passive: true });
 document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
 
 // The ledger rows of one image.

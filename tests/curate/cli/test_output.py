@@ -26,6 +26,34 @@ def test_a_log_gets_a_line_now_and_then_and_one_at_the_end(
     ]
 
 
+def test_what_a_resumed_run_had_done_before_took_no_time(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(output.time, "monotonic", lambda: now)
+    with TerminalProgress().step("Training", 100_100, "steps") as advance:
+        advance(100_000)
+        for _ in range(30):
+            now += 1.0
+            advance(1)
+    said = "Training: 100,030 of 100,100 steps, 1 a second, 0:01:10 to go\n"
+    assert capsys.readouterr().err == said
+
+
+def test_a_short_step_and_nothing_new_say_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(output.time, "monotonic", lambda: now)
+    with TerminalProgress().step("Decoding", 10, "images") as advance:
+        now = 5.0
+        advance(10)
+    with TerminalProgress().step("Waiting", 100_000, "images") as advance:
+        now = 500.0
+        advance(0)
+    assert capsys.readouterr().err == ""
+
+
 def test_what_has_no_end_says_how_far_it_is(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -123,6 +123,10 @@ def test_a_manifest_is_named_after_what_makes_it(teacher: str, student: str) -> 
             },
             "--balance full is for what --strategies select",
         ),
+        (
+            {"methods": ("cmi",), "select": SelectOptions("random", budget=9, balance="full")},
+            "--balance full is for what --strategies select",
+        ),
         ({"manifests": (OWN_IMAGES,)}, "--manifests names 'own images'"),
         ({"preset": "fast"}, "--preset fast is for methods that make their own images"),
         ({"reference": ("r",)}, "--reference is for strategies that need one"),

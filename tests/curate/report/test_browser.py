@@ -129,6 +129,7 @@ def test_arrow_keys_move_on_a_map_and_enter_opens_a_point(browser: Browser) -> N
     start = browser.ask(place)
     browser.press("ArrowRight")
     assert browser.ask(place) > start
+    assert browser.ask(f"{shown}.querySelectorAll('[tabindex=\"0\"]').length") == 1
     assert browser.ask("document.activeElement.getAttribute('aria-label')")
     assert not browser.ask("document.getElementById('tip').hidden")
     point = browser.ask("document.activeElement.dataset.point")

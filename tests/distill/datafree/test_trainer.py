@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from distill import checkpoint
 from distill.datafree import trainer as loop
 from distill.datafree.learner import make_learner
 from distill.datafree.registry import data_free_names, find_data_free, make_recipe
@@ -68,6 +69,17 @@ def test_a_resumed_run_is_the_undisturbed_one(name: str, tmp_path: Path) -> None
             continue
     same(whole, stopped)
     np.testing.assert_array_equal(whole.sample(7), stopped.sample(7))
+
+
+def test_where_steps_are_slow_the_clock_says_when_to_save(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "LONGEST_S", 0.0)
+    monkeypatch.setattr(checkpoint, "SHARE", math.inf)
+    saved: list[int] = []
+    monkeypatch.setattr(loop, "save_checkpoint", lambda _, state: saved.append(state["step"]))
+    trainer("dafl", tmp_path, checkpoint_every=1000, max_steps=3).fit()
+    assert saved == [1, 2, 3]
 
 
 @pytest.mark.parametrize("name", ["deepinversion", "cmi"])
