@@ -81,9 +81,7 @@ def distill(
     without: Annotated[list[str] | None, typer.Option(help=WITHOUT_HELP, metavar="PART")] = None,
     evaluate_on: Annotated[
         str | None,
-        typer.Option(
-            "--eval", help="Labelled data, as `evaluate --data`: accuracy after the last step."
-        ),
+        typer.Option("--eval", help="Labelled data, as `evaluate --data`: accuracy at the end."),
     ] = None,
     run: Annotated[
         str | None, typer.Option(help="Name of the run; default: from its options.")
@@ -111,15 +109,13 @@ def distill(
     ] = None,
     compile: Annotated[bool, typer.Option("--compile", help="Use torch.compile.")] = False,
     sync_batchnorm: Annotated[
-        bool,
-        typer.Option("--sync-batchnorm", help="BatchNorm over all GPUs' images, under torchrun."),
+        bool, typer.Option("--sync-batchnorm", help="BatchNorm over all GPUs, under torchrun.")
     ] = False,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write curves to runs/RUN/tensorboard too.")
     ] = False,
     checkpoint_every: Annotated[
-        int,
-        typer.Option(help="Steps between checkpoints; where they are slow, about one a minute."),
+        int, typer.Option(help="Steps between checkpoints; of slow steps about one a minute.")
     ] = 200,
     cache_budget: Annotated[
         float, typer.Option(help="GiB of decoded images in memory; more lie in a file.")
