@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.catalog import Catalog
+from index.choice import RECALL
 from index.faissing import faiss_module
 from index.parts import Ids
 from index.progress import Progress, Silent
@@ -54,7 +55,7 @@ def measure(
     if others < 1:
         return Measured(None, None)
     tenth = _exact_tenth(catalog, embedder, queries, others, progress or Silent())
-    name, efforts = _efforts(index)
+    name, efforts = _efforts(index, goal)
     found = []
     for effort in efforts:
         _set(index, name, effort)
@@ -136,14 +137,18 @@ def _query_ms(index: Any, queries: Vectors) -> float:
     return float(np.median(times)) * 1e3
 
 
-def _efforts(index: Any) -> tuple[str, list[int]]:
-    """Return the name of the knob that trades time for recall, and what to try."""
+def _efforts(index: Any, goal: float) -> tuple[str, list[int]]:
+    """Return the name of the knob that trades time for recall, and what to try.
+
+    That is up to 512, and for more than the usual recall up to 4,096.
+    """
+    most = 10 if goal <= RECALL else 13
     ivf = faiss_module().try_extract_index_ivf(index)
     if ivf is not None:
         top = int(ivf.nlist).bit_length()
-        return "nprobe", [1 << i for i in range(min(top, 10))]
+        return "nprobe", [1 << i for i in range(min(top, most))]
     if graph_of(index) is not None:
-        return "efSearch", [1 << i for i in range(4, 10)]
+        return "efSearch", [1 << i for i in range(4, most)]
     return "", [0]
 
 
