@@ -28,6 +28,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # tests/ is not installed
 
+from helpers import kills
 from helpers.kills import LONGEST_DELAY_S, kill_once, to_its_end
 from index.build import build_index
 from index.catalog import Catalog
@@ -63,13 +64,7 @@ def start(crawl: Path, workspace: Path, workers: int = 0) -> subprocess.Popen[st
     # Of a process killed alone, Python's helper says what it cleans up.
     command = [sys.executable, "-W", "ignore", __file__, "--build"]
     command += [str(crawl), str(workspace), str(workers)]
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    process = kills.start(command, stdout=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdout.readline() == "began\n"
     return process

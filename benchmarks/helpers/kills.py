@@ -12,11 +12,13 @@ LONGEST_DELAY_S = 0.3  # a few commits or steps
 LOOK_EVERY_S = 0.002
 
 
-def start(command: list[str], **environment: str) -> subprocess.Popen[str]:
+def start(
+    command: list[str], stdout: int = subprocess.DEVNULL, **environment: str
+) -> subprocess.Popen[str]:
     """Start a command as the first of a group of processes; its errors are kept, not shown."""
     return subprocess.Popen(
         command,
-        stdout=subprocess.DEVNULL,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,

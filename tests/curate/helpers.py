@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
+from curate.pool import Pool
 from distill.networks import InputSpec, Network, load_network, normalise, save_student
 from index.build import Summary, build_index
 from index.catalog import Catalog
@@ -132,3 +133,14 @@ def build(workspace: Path, sources: Sequence[Path], *, rows_a_part: int = 8192) 
 def query(workspace: Path, text: str, *parameters: object) -> list[tuple[Any, ...]]:
     with Catalog(workspace).read() as connection:
         return connection.execute(text, list(parameters)).fetchall()
+
+
+def doubtful_picture(scored: Pool) -> Path:
+    """Return a picture of whose class the teacher is not sure."""
+    found = query(
+        scored.catalog.workspace,
+        "SELECT uri FROM scores JOIN locations USING (image_id) "
+        "WHERE model = ? AND confidence < 0.9 ORDER BY uri LIMIT 1",
+        scored.teacher,
+    )
+    return Path(found[0][0])

@@ -14,7 +14,7 @@ from curate.selection import select
 from index.catalog import Catalog
 from index.errors import NothingSelectedError, UsageError, WorkspaceError
 
-from .helpers import build, query
+from .helpers import build, doubtful_picture, query
 
 KD3 = SelectOptions("kd3", budget=20, near_duplicates=0.9999)
 
@@ -67,13 +67,7 @@ def test_nothing_eligible_is_said_and_leaves_no_manifest(
     scored: Pool, teacher: str, tmp_path: Path
 ) -> None:
     # Alone, a picture's class is the largest there is: it needs more than .95.
-    doubtful = query(
-        scored.catalog.workspace,
-        "SELECT uri FROM scores JOIN locations USING (image_id) "
-        "WHERE model = ? AND confidence < 0.9 ORDER BY uri LIMIT 1",
-        scored.teacher,
-    )
-    build(tmp_path / "ws", [Path(doubtful[0][0])])
+    build(tmp_path / "ws", [doubtful_picture(scored)])
     pool = scored_pool(Catalog(tmp_path / "ws"), teacher, workers=0)
     with pytest.raises(NothingSelectedError, match="none of 1 images: 0 were eligible") as error:
         select(pool, "first", SelectOptions("kd3"))

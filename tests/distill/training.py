@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -64,11 +64,11 @@ class Stopped(Exception):
     """The process was ended."""
 
 
-class StopAfter(Silent):
-    """Ends a training after so many steps of this process."""
+class AtStep(Silent):
+    """Does something once, when so many steps of this process are taken."""
 
-    def __init__(self, steps: int) -> None:
-        self._left = steps
+    def __init__(self, steps: int, act: Callable[[], None]) -> None:
+        self._left, self._act = steps, act
 
     @contextmanager
     def step(self, name: str, total: int | None, unit: str) -> Iterator[Advance]:
@@ -77,7 +77,18 @@ class StopAfter(Silent):
     def _advance(self, count: int) -> None:
         self._left -= count
         if self._left == 0:
-            raise Stopped
+            self._act()
+
+
+class StopAfter(AtStep):
+    """Ends a training after so many steps of this process."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__(steps, _stop)
+
+
+def _stop() -> None:
+    raise Stopped
 
 
 def photos() -> PoolImages:

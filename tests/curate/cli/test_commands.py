@@ -13,7 +13,6 @@ from typing import Any
 import duckdb
 import pytest
 
-from curate.cli.output import print_pairs, print_table
 from curate.options import SelectOptions
 from curate.pool import Pool
 from curate.selection import select
@@ -27,6 +26,7 @@ from ..helpers import (
     PICTURES,
     build,
     crawl_files,
+    doubtful_picture,
     pixels_of,
     png,
     query,
@@ -330,13 +330,7 @@ def test_a_failure_is_one_line_that_says_what_to_do(
 def test_nothing_selected_ends_with_three(
     kdcurate: Kdcurate, scored: Pool, teacher: str, tmp_path: Path
 ) -> None:
-    doubtful = query(
-        scored.catalog.workspace,
-        "SELECT uri FROM scores JOIN locations USING (image_id) "
-        "WHERE model = ? AND confidence < 0.9 ORDER BY uri LIMIT 1",
-        scored.teacher,
-    )
-    build(tmp_path / "ws", [Path(doubtful[0][0])])
+    build(tmp_path / "ws", [doubtful_picture(scored)])
     found = kdcurate("select", "-w", tmp_path / "ws", "--teacher", teacher, *QUIET, "--json")
     assert (found.code, found.out) == (3, "")
     assert "kd3 selected none of 1 images: 0 were eligible" in found.err
@@ -387,20 +381,6 @@ def test_messages_print_names_of_the_crawl_as_text(kdcurate: Kdcurate, teacher: 
     assert found.code == 1
     assert "[bold]no[/bold]�[31m:smile:.parquet" in found.err
     assert "\x1b" not in found.err
-
-
-def test_a_table_in_a_pipe_is_not_wrapped(capsys: pytest.CaptureFixture[str]) -> None:
-    print_table(["uri", "n"], [["x" * 500, 1], ["y", 2.5]])
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 3
-    assert lines[1].startswith("x" * 500)
-    print_table(["nothing"], [])
-    assert capsys.readouterr().out.split() == ["nothing"]
-
-
-def test_pairs_are_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
-    print_pairs({"a": None, "longer": 0.123456, "c": "x\ny\x1b[1m"})
-    assert capsys.readouterr().out == "longer  0.1235\nc       x�y�[1m\n"
 
 
 def test_another_decision_under_a_taken_name_is_refused(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +20,10 @@ from distill.metrics import read_metrics
 from distill.networks import InputSpec, load_network
 from distill.options import TrainOptions
 from index.errors import KdcurateError, UsageError, WorkspaceError
-from index.progress import Advance, Silent
+from index.progress import Silent
 
 from ..helpers import tiny
-from ..training import StopAfter, Stopped
+from ..training import AtStep, StopAfter, Stopped
 from .small import small
 
 
@@ -235,27 +233,12 @@ def test_a_loss_of_the_images_names_the_rate_that_they_have(
         made.fit()
 
 
-class Spoil(Silent):
-    """Spoils a weight once so many steps are taken; no loss of those steps was of it."""
-
-    def __init__(self, steps: int) -> None:
-        self._left, self.weight = steps, torch.zeros(1)
-
-    @contextmanager
-    def step(self, name: str, total: int | None, unit: str) -> Iterator[Advance]:
-        yield self._advance
-
-    def _advance(self, count: int) -> None:
-        self._left -= count
-        if self._left == 0:
-            with torch.no_grad():
-                self.weight.view(-1)[-1] = math.nan
-
-
 def test_a_generator_that_is_no_number_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
-    spoil = Spoil(5)  # its next turn is step 9
-    made = trainer("cmi", tmp_path, spoil, recipe={"student_steps": 9}, max_steps=12)
-    spoil.weight = made.synthesiser.head[2].weight
+    def spoil() -> None:
+        with torch.no_grad():  # no loss of the steps before was of it; its next turn is step 9
+            made.synthesiser.head[2].weight.view(-1)[-1] = math.nan
+
+    made = trainer("cmi", tmp_path, AtStep(5, spoil), recipe={"student_steps": 9}, max_steps=12)
     named = r"weights of head.2.weight are no .* step 6: lower --option generator_lr=.*last\.pt"
     with pytest.raises(KdcurateError, match=named):
         made.fit()
