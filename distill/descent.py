@@ -45,7 +45,7 @@ class Descent:
             rate: of the run's SGD.
             done: the steps taken with this one.
         """
-        losses = {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
+        losses = {name: _mean([part[name] for part in parts]) for name in parts[0]}
         self._average(list(losses.values()))
         if self._options.clip_norm:
             losses["gradient"] = nn.utils.clip_grad_norm_(self._trained, self._options.clip_norm)
@@ -56,7 +56,8 @@ class Descent:
             optimizer.zero_grad(set_to_none=True)
         if self.ema:
             self.ema.update(self._method.student, done)
-        return {name: value.item() for name, value in losses.items()}
+        # All at once: each value on its own would wait for an accelerator.
+        return dict(zip(losses, torch.stack(list(losses.values())).tolist(), strict=True))
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint holds of it, the method's own state apart."""
@@ -105,3 +106,7 @@ def _optimizers(method: Method, options: TrainOptions) -> list[torch.optim.Optim
         weight_decay=defaults.weight_decay,
     )
     return [sgd, own] if own else [sgd]
+
+
+def _mean(values: list[Tensor]) -> Tensor:
+    return values[0] if len(values) == 1 else torch.stack(values).mean()

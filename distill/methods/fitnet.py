@@ -29,9 +29,10 @@ class FitNet(Method):
     """L = T^2 KL(softmax(z_t / T) || softmax(z_s / T)) + beta mean (r(F_s) - F_t)^2.
 
     F are the maps at the end of a stage, r a 1x1 convolution from the student's channels to the
-    teacher's, trained along and not deployed; of two sizes the larger is pooled. The paper trains
-    the hint first and distils afterwards; the sum, with beta = 100, is the form that Tian et al.
-    (ICLR 2020) compare with.
+    teacher's and a BatchNorm, trained along and not deployed; of two sizes the larger is pooled.
+    The paper trains the hint first and distils afterwards; the sum, with beta = 100 and the
+    BatchNorm, without which it diverges in deep networks, is the form that Tian et al. (ICLR 2020)
+    compare with.
     """
 
     name: ClassVar[str] = "fitnet"
@@ -44,7 +45,8 @@ class FitNet(Method):
     ) -> None:
         super().__init__(teacher, student, options)
         self._hint, self._guided = self._pick(paired_stages(self.name, teacher, student))
-        self.regressor = nn.Conv2d(self._guided.channels, self._hint.channels, 1)
+        widen = nn.Conv2d(self._guided.channels, self._hint.channels, 1, bias=False)
+        self.regressor = nn.Sequential(widen, nn.BatchNorm2d(self._hint.channels))
 
     def watched(self) -> tuple[set[str], set[str]]:
         """Return what the loss reads by hooks; see ``Method.watched``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal, Self
 
 import torch
@@ -43,10 +44,21 @@ class InputSpec(BaseModel):
 def normalise(images: Tensor, spec: InputSpec, device: torch.device | str = "cpu") -> Tensor:
     """Turn uint8 images (B, S, S, 3) into float32 (B, 3, S, S) in channels_last order on device."""
     count, height, width, channels = images.shape
-    # Of a whole row of pixels, or every step would run over three values at a time.
-    mean = torch.tensor(spec.mean, device=device).mul_(255).repeat(width)
-    scale = torch.tensor(spec.std, device=device).mul_(255).reciprocal_().repeat(width)
+    mean, scale = _of_a_row(spec, width, torch.device(device))
     rows = images.to(device, non_blocking=True).reshape(count, height, width * channels)
     scaled = rows.float().sub_(mean).mul_(scale).view(count, height, width, channels)
     # A permuted NHWC tensor already is channels_last: nothing is copied.
     return scaled.permute(0, 3, 1, 2)
+
+
+@lru_cache(maxsize=64)
+def _of_a_row(spec: InputSpec, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and 1 / standard deviation of every value of a row of pixels.
+
+    Of a whole row, or every step would run over three values at a time; and kept, for each is a
+    copy to the device that a training step would wait for.
+    """
+    with torch.inference_mode(False):  # what is made in inference mode is of no use outside
+        mean = torch.tensor(spec.mean, device=device).mul_(255).repeat(width)
+        scale = torch.tensor(spec.std, device=device).mul_(255).reciprocal_().repeat(width)
+    return mean, scale

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distill.methods import Batch, Method, find_method
@@ -251,9 +251,13 @@ def test_fitnet_total_against_numpy(options: dict[str, int], stages: tuple[int, 
     z_t, z_s = logits(method, images)
     target = numpy(stage_map(method.teacher, f"stage{stages[0]}", images))
     own = numpy(stage_map(method.student, f"stage{stages[1]}", images))
-    assert method.regressor.bias is not None
-    weight, bias = numpy(method.regressor.weight)[:, :, 0, 0], numpy(method.regressor.bias)
-    guided = np.einsum("oc,bchw->bohw", weight, own) + bias[:, None, None]
+    widen, norm = method.regressor
+    assert isinstance(widen, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_mean is not None and norm.running_var is not None
+    values = (norm.running_mean, norm.running_var, norm.weight, norm.bias)
+    middle, var, scale, bias = (numpy(nn.init.uniform_(one))[:, None, None] for one in values)
+    wide = np.einsum("oc,bchw->bohw", numpy(widen.weight)[:, :, 0, 0], own)
+    guided = (wide - middle) / np.sqrt(var + norm.eps) * scale + bias
     hint = ((guided - target) ** 2).mean((1, 2, 3))
     expected = mean(kl(z_t, z_s) + 100 * hint)
     assert found(method, images)["total"] == pytest.approx(expected, rel=1e-4)
