@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from curate.distances import frechet_distance, median_bandwidth, mmd_squared
@@ -124,15 +125,14 @@ class Shift:
         return self._measured(self._decoded(self._bench.data / "cifar10/test_5k.parquet"))
 
     def _decoded(self, source: Path) -> Pixels:
-        found = list[torch.Tensor]()
+        found = list[Pixels]()
         for partition in sources.partitions([str(source)]):
             for item in sources.read(partition):
                 try:
-                    found.append(torch.from_numpy(decode(item.data, self._view).pixels))
+                    found.append(decode(item.data, self._view).pixels)
                 except DecodeError as error:
                     raise SystemExit(f"{item.uri}: {error}") from error
-        pixels: Pixels = torch.stack(found).numpy()
-        return pixels
+        return np.stack(found)
 
     def _measured(self, pixels: Pixels) -> dict[str, float]:
         pixels = pixels[: self._bench.images]

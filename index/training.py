@@ -9,10 +9,14 @@ from index.choice import Choice, faiss_reason, training_count
 from index.errors import UsageError
 from index.faissing import faiss_module, one_thread
 from index.progress import Progress
+from index.recall import graph_of
 from index.vectors import Vectors, live_count, sample_vectors
 
 _OPQ_ITERATIONS = 10
 _POINTS_A_CODE = 64
+# Candidates that a new vector of a graph is linked among. FAISS takes 40, with which a graph of a
+# quarter of a million vectors misses what no effort in searching finds again.
+_GRAPH_EFFORT = 200
 
 
 def trained(
@@ -25,6 +29,9 @@ def trained(
     """
     faiss = faiss_module()
     index = faiss.index_factory(dim, choice.factory, faiss.METRIC_INNER_PRODUCT)
+    graph = graph_of(index)
+    if graph is not None:
+        graph.efConstruction = _GRAPH_EFFORT
     if index.is_trained:
         return index
     _seed(index, seed)

@@ -12,10 +12,12 @@ import pytest
 from numpy.typing import NDArray
 
 from index.catalog import Catalog, insert
+from index.choice import IndexSettings
 from index.errors import WorkspaceError
 from index.files import file_sha256
 from index.neighbours import index_facts, index_path, open_index, update_index
 from index.parts import next_number, record_part, write_part
+from index.recall import graph_of
 from index.vectors import live_vectors, unit_norm
 
 DIM = 6
@@ -65,6 +67,13 @@ def assert_whole(catalog: Catalog, parts: int = 3) -> None:
     best = np.argsort(-cosines, axis=1)[:, :5]
     np.testing.assert_array_equal(found, ids[best])
     np.testing.assert_allclose(found_cosines, np.take_along_axis(cosines, best, 1), atol=1e-5)
+
+
+def test_a_graph_is_built_with_more_than_the_usual_effort(tmp_path: Path) -> None:
+    catalog = Catalog(tmp_path)
+    store(catalog, *sample(0, 50))
+    update_index(catalog, "e", DIM, settings=IndexSettings("HNSW32"))
+    assert graph_of(open_index(catalog, "e")).efConstruction == 200
 
 
 def test_neighbours_are_those_of_brute_force(catalog: Catalog) -> None:
