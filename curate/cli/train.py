@@ -90,7 +90,7 @@ def distill(
     seed: Seed = 0,
     device: Device = "auto",
     precision: Annotated[
-        str, typer.Option(help="auto (bfloat16 where the machine gains), float32, bfloat16.")
+        str, typer.Option(help="auto (bfloat16 where the machine has it), float32, bfloat16.")
     ] = "auto",
     accumulate: Annotated[
         int, typer.Option(help="Parts that a batch is computed in, one after the other.")
