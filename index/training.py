@@ -16,7 +16,7 @@ _OPQ_ITERATIONS = 10
 _POINTS_A_CODE = 64
 # Candidates that a new vector of a graph is linked among. FAISS takes 40, with which a graph of a
 # quarter of a million vectors misses what no effort in searching finds again.
-_GRAPH_EFFORT = 200
+_GRAPH_EFFORT = 100
 
 
 def trained(

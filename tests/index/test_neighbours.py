@@ -73,7 +73,7 @@ def test_a_graph_is_built_with_more_than_the_usual_effort(tmp_path: Path) -> Non
     catalog = Catalog(tmp_path)
     store(catalog, *sample(0, 50))
     update_index(catalog, "e", DIM, settings=IndexSettings("HNSW32"))
-    assert graph_of(open_index(catalog, "e")).efConstruction == 200
+    assert graph_of(open_index(catalog, "e")).efConstruction == 100
 
 
 def test_neighbours_are_those_of_brute_force(catalog: Catalog) -> None:
