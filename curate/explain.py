@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from curate.manifest import get_manifest
@@ -10,7 +11,10 @@ from index.errors import UsageError
 
 
 def explain(catalog: Catalog, manifest: str, image_id: int) -> dict[str, Any]:
-    """Return an image's decision with its reason, components, and where it was found.
+    """Return an image's decision with its reason and components, and where it was found.
+
+    `metadata` is what came with the crawl at each of the places in `found_at`, of which there are
+    eight at most; an empty one where nothing came.
 
     Raises:
         UsageError: no such manifest, or no such image in it.
@@ -31,10 +35,12 @@ def explain(catalog: Catalog, manifest: str, image_id: int) -> dict[str, Any]:
                 f"no image {image_id} in {manifest!r}: take an id from the table images"
             )
         found = connection.execute(
-            "SELECT uri FROM locations WHERE image_id = ? ORDER BY uri LIMIT 8", [image_id]
+            "SELECT uri, metadata FROM locations WHERE image_id = ? ORDER BY uri LIMIT 8",
+            [image_id],
         ).fetchall()
     decision = dict(zip(names, rows[0], strict=True))
-    return decision | {"found_at": [uri for (uri,) in found]}
+    came_with = [json.loads(metadata or "{}") for _, metadata in found]
+    return decision | {"found_at": [uri for uri, _ in found], "metadata": came_with}
 
 
 def reasons(catalog: Catalog, manifest: str) -> dict[str, int]:

@@ -47,6 +47,22 @@ def test_an_image_is_found_wherever_it_lies(
     assert found == [[f"{crawl}/copy-{n}.png", f"{crawl}/picture-0{n}.png"] for n in range(3)]
 
 
+def test_what_came_with_the_crawl_is_told_of_each_place(
+    pool: Pool, manifest: Manifest, crawl: Path
+) -> None:
+    place = f"{crawl}/copy-0.png"
+    with pool.catalog.write() as connection:
+        connection.execute(
+            """UPDATE locations SET metadata = '{"licence": {"name": "CC-BY"}}' WHERE uri = ?""",
+            [place],
+        )
+        found = connection.execute("SELECT image_id FROM locations WHERE uri = ?", [place])
+        ((image_id,),) = found.fetchall()
+    explained = explain(pool.catalog, "first", image_id)
+    assert explained["found_at"][0] == place
+    assert explained["metadata"] == [{"licence": {"name": "CC-BY"}}, {}]
+
+
 def test_an_unknown_image_or_manifest_is_refused(pool: Pool, manifest: Manifest) -> None:
     with pytest.raises(UsageError, match="no image 5 in 'first'"):
         explain(pool.catalog, "first", 5)
