@@ -19,7 +19,7 @@ _NAMES = (
     *("ECONNRESET", "ECONNREFUSED", "ECONNABORTED", "EPIPE"),
 )
 _PASSING = {getattr(errno, name) for name in _NAMES if hasattr(errno, name)} | {socket.EAI_AGAIN}
-_PAUSES_S = (0.1, 0.3, 0.9)
+_PAUSES_S = (0.1, 0.3)  # not longer: what fails then is read again by the next build
 # Of one slice: where a whole drive is away, waiting for each of its files would take for ever.
 _MOST_PAUSES_S = 10.0
 
@@ -48,7 +48,7 @@ class Retries:
         self._left_s = _MOST_PAUSES_S
 
     def __call__(self, read: Callable[[], Result]) -> Result:
-        """Return what `read` returns, at the first, second, third or fourth attempt.
+        """Return what `read` returns, at the first, second or third attempt.
 
         Raises:
             OSError: it failed for another reason, or once too often.

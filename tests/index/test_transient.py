@@ -70,7 +70,7 @@ def test_what_persists_is_tried_again_by_the_next_build(
     assert (first.images, first.failed, first.transient) == (3, 1, 1)
     (reason,) = failures(tmp_path / "ws").values()
     assert reason.startswith("cannot be read: ClientResponseError: 503")
-    assert Overloaded.refused["1.png"] == 4
+    assert Overloaded.refused["1.png"] == 3
     again = build_url(tmp_path / "ws", f"{server}/{kind}")
     assert (again.new, again.transient) == (0, 1)
     assert len(failures(tmp_path / "ws")) == 1
@@ -155,7 +155,7 @@ def test_a_file_that_a_drive_cannot_give_is_not_written_off(tmp_path: Path) -> N
 
 
 def test_waiting_ends_however_many_files_fail(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("index.sources.retries._MOST_PAUSES_S", 2.5)
+    monkeypatch.setattr("index.sources.retries._MOST_PAUSES_S", 1.0)
     tried = []
 
     def read() -> bytes:
