@@ -55,13 +55,15 @@ def list_sources(
         NothingSelectedError: the sources hold no file that could be an image.
         WorkspaceError: the disk is full.
     """
+    progress, options = progress or Silent(), options or SourceOptions()
+    options.left_aside.clear()
     settled = _done(catalog, embedder)
     found = partitions = images = 0
     listed, todo = folder / "listed.jsonl.gz", folder / "todo.jsonl.gz"
     with (
         _lines(listed) as write_listed,
         _lines(todo) as write_todo,
-        (progress or Silent()).step("Listing", None, "images") as advance,
+        progress.step("Listing", None, "images") as advance,
     ):
         for part in sources.partitions(source_names, options):
             found += 1
@@ -71,8 +73,14 @@ def list_sources(
                 write_todo(vars(part))
                 partitions, images = partitions + 1, images + part.count
             advance(part.count)
+    aside = ", ".join(f"{count:,} {kind}" for kind, count in options.left_aside.items() if count)
     if not found:
-        raise NothingSelectedError(f"no images in {', '.join(source_names)}: nothing to build")
+        told = f" (not looked at: {aside})" if aside else ""
+        raise NothingSelectedError(
+            f"no images in {', '.join(source_names)}{told}: nothing to build"
+        )
+    if aside:
+        progress.say(f"not looked at in folders: {aside}")
     return Listing(listed, todo, partitions, images)
 
 

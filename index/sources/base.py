@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,10 +44,14 @@ class Partition:
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """What a person may say about the sources of a build: a column of Parquet files, formats."""
+    """What a person may say about the sources of a build: a column of Parquet files, formats.
+
+    `left_aside` counts, by kind, what a listing of folders did not look at.
+    """
 
     image_column: str | None = None
     formats: tuple[str, ...] = FORMATS
+    left_aside: Counter[str] = field(default_factory=Counter, compare=False)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from index.errors import DataError
 from index.sources.base import Item, Partition, SourceOptions, fingerprint, partition_key
 from index.sources.places import Place, Url, place
 from index.sources.retries import Retries, may_pass
-from index.sources.tree import files_below
+from index.sources.tree import HIDDEN, OTHERS, files_below
 
 KIND = "files"
 SUFFIXES = frozenset(
@@ -41,7 +42,7 @@ def partitions(path: Place, options: SourceOptions) -> Iterator[Partition]:
     the crawl changes one partition only, and the others need not be read again.
     """
     chunk: list[Entry] = []
-    for entry in _walk_url(path) if isinstance(path, Url) else map(listed, _walk(path)):
+    for entry in _entries(path, options.left_aside):
         chunk.append(entry)
         if ends_partition(place(entry[0]).name, len(chunk)):
             yield _partition(path, chunk)
@@ -115,18 +116,21 @@ def fetch(container: str, places: Sequence[tuple[int, int]], _: str = "") -> Ite
         raise DataError(f"cannot read {container} ({error.strerror}): {REMEDY}") from error
 
 
-def _walk(path: Path) -> Iterator[Path]:
-    if path.is_file():
-        yield path
-        return
-    yield from map(Path, files_below(str(path), _is_image_name))
+def _entries(path: Place, left_aside: Counter[str]) -> Iterator[Entry]:
+    if isinstance(path, Url):
+        yield from _walk_url(path, left_aside)
+    elif path.is_file():
+        yield listed(path)
+    else:
+        found = files_below(str(path), _is_image_name, left_aside)
+        yield from (listed(Path(name)) for name in found)
 
 
 def _is_image_name(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in SUFFIXES
 
 
-def _walk_url(url: Url) -> Iterator[Entry]:
+def _walk_url(url: Url, left_aside: Counter[str]) -> Iterator[Entry]:
     if not url.is_dir():
         yield listed(url)
         return
@@ -136,7 +140,11 @@ def _walk_url(url: Url) -> Iterator[Entry]:
         raise DataError(f"cannot list {url} ({error.strerror}): try again") from error
     for entry in found:
         below = entry[0].removeprefix(str(url))
-        if "/." not in f"/{below}" and Url(entry[0]).suffix.lower() in SUFFIXES:
+        if "/." in f"/{below}":
+            left_aside[HIDDEN] += 1
+        elif Url(entry[0]).suffix.lower() not in SUFFIXES:
+            left_aside[OTHERS] += 1
+        else:
             yield entry
 
 

@@ -6,6 +6,7 @@ import heapq
 import json
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import islice
@@ -14,23 +15,40 @@ from index.errors import DataError
 from index.sources.retries import Retries, may_pass
 
 _NAMES_IN_MEMORY = 1 << 18
+HIDDEN, LINKS, OTHERS = "hidden", "links to folders", "without the name of an image"
 
 
-def files_below(root: str, is_wanted: Callable[[str], bool]) -> Iterator[str]:
+def files_below(
+    root: str, is_wanted: Callable[[str], bool], left_aside: Counter[str] | None = None
+) -> Iterator[str]:
     """Yield the paths of files whose name is wanted: a folder's own first, then its subfolders'.
 
     Both are in the order of their names. What is hidden is left out, and links to folders are not
     followed. Folders that cannot be listed come last, so that they end as failures of their own.
     At no time are more than some 260,000 names in memory.
+
+    Args:
+        left_aside: counts what is not looked at, by its kind.
     """
     unreadable: list[str] = []
+    aside: Counter[str] = Counter() if left_aside is None else left_aside
 
     def names(folder: str, are_meant: Callable[[os.DirEntry[str]], bool]) -> Iterator[str]:
         found = (e.name for e in _entries(folder, unreadable) if are_meant(e))
         return (os.path.join(folder, name) for name in in_order(found))
 
     def is_wanted_file(entry: os.DirEntry[str]) -> bool:
-        return is_wanted(entry.name) and not _is_folder(entry, follow_links=True)
+        if entry.name.startswith("."):
+            aside[HIDDEN] += 1
+            return False
+        if _is_folder(entry, follow_links=True):
+            aside[LINKS] += not _is_folder(entry)
+            return False
+        aside[OTHERS] += not is_wanted(entry.name)
+        return is_wanted(entry.name)
+
+    def is_plain_folder(entry: os.DirEntry[str]) -> bool:
+        return not entry.name.startswith(".") and _is_folder(entry)
 
     ahead = [iter((root,))]  # of each level above, the folders that are still to be listed
     while ahead:
@@ -39,7 +57,7 @@ def files_below(root: str, is_wanted: Callable[[str], bool]) -> Iterator[str]:
             ahead.pop()
             continue
         yield from names(folder, is_wanted_file)
-        ahead.append(names(folder, _is_folder))
+        ahead.append(names(folder, is_plain_folder))
     yield from dict.fromkeys(unreadable)
 
 
@@ -63,7 +81,7 @@ def in_order(names: Iterator[str]) -> Iterator[str]:
 def _entries(folder: str, unreadable: list[str]) -> Iterator[os.DirEntry[str]]:
     try:
         with Retries()(lambda: os.scandir(folder)) as entries:
-            yield from (entry for entry in entries if not entry.name.startswith("."))
+            yield from entries
     except OSError as error:
         if may_pass(error):  # what it holds must not count as gone
             raise DataError(

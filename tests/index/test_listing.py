@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tracemalloc
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from index import sources
 from index.catalog import Catalog, insert
 from index.errors import NothingSelectedError
 from index.listing import Listing, list_sources
+from index.progress import Advance, Silent
 
 from .helpers import png, write_tar
 
@@ -79,3 +81,39 @@ def test_memory_does_not_grow_with_what_is_listed(tmp_path: Path) -> None:
 
     peak(1000)  # what is imported or cached at the first time
     assert peak(20_000) - peak(5_000) < 4 * 15_000  # a digest of each partition; a name has 45
+
+
+class Said:
+    """A progress that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def step(self, *_: object) -> AbstractContextManager[Advance]:
+        return Silent().step("", None, "")
+
+    def say(self, message: str) -> None:
+        self.lines.append(message)
+
+
+def test_what_a_folder_holds_beside_images_is_counted(tmp_path: Path) -> None:
+    crawl, elsewhere = tmp_path / "crawl", tmp_path / "elsewhere"
+    for name in ("a.png", ".hidden.png", "photo.jpg?w=200", "page.php", ".git/b.png"):
+        (crawl / name).parent.mkdir(parents=True, exist_ok=True)
+        (crawl / name).write_bytes(png(0))
+    elsewhere.mkdir()
+    (crawl / "link").symlink_to(elsewhere)
+    said = Said()
+    found = list_sources(Catalog(tmp_path / "ws"), [str(crawl)], "e", tmp_path, progress=said)
+    assert found.images == 1
+    (line,) = said.lines
+    counted = ("2 hidden", "1 links to folders", "2 without the name of an image")
+    assert line.startswith("not looked at in folders: ")
+    assert sorted(line.partition(": ")[2].split(", ")) == sorted(counted)
+
+
+def test_a_folder_without_images_says_what_it_has(tmp_path: Path) -> None:
+    (tmp_path / "crawl").mkdir()
+    (tmp_path / "crawl" / "page.php").write_bytes(png(0))
+    with pytest.raises(NothingSelectedError, match=r"not looked at: 1 without the name of an im"):
+        listed(tmp_path / "ws", tmp_path / "crawl")
