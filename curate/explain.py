@@ -9,6 +9,14 @@ from curate.manifest import get_manifest
 from index.catalog import Catalog
 from index.errors import UsageError
 
+# Where an image is, or, where its sources hold it no longer, where it was.
+_PLACES = """
+SELECT uri, metadata FROM locations WHERE image_id = $1 UNION ALL
+SELECT uri, metadata FROM former_locations WHERE image_id = $1
+    AND image_id NOT IN (SELECT image_id FROM locations)
+ORDER BY uri LIMIT 8
+"""
+
 
 def explain(catalog: Catalog, manifest: str, image_id: int) -> dict[str, Any]:
     """Return an image's decision with its reason and components, and where it was found.
@@ -34,10 +42,7 @@ def explain(catalog: Catalog, manifest: str, image_id: int) -> dict[str, Any]:
             raise UsageError(
                 f"no image {image_id} in {manifest!r}: take an id from the table images"
             )
-        found = connection.execute(
-            "SELECT uri, metadata FROM locations WHERE image_id = ? ORDER BY uri LIMIT 8",
-            [image_id],
-        ).fetchall()
+        found = connection.execute(_PLACES, [image_id]).fetchall()
     decision = dict(zip(names, rows[0], strict=True))
     came_with = [json.loads(metadata or "{}") for _, metadata in found]
     return decision | {"found_at": [uri for uri, _ in found], "metadata": came_with}

@@ -231,8 +231,10 @@ _SEEN = """
 WITH seen AS (
     SELECT DISTINCT image_id FROM decisions WHERE selected AND list_contains(?, manifest)
 ), places AS (
-    SELECT image_id, arg_min_null(metadata, uri) AS metadata FROM locations
-    WHERE image_id IN (FROM seen) GROUP BY image_id
+    SELECT image_id, arg_min_null(metadata, uri) AS metadata FROM (
+        SELECT image_id, uri, metadata FROM locations UNION ALL
+        SELECT image_id, uri, metadata FROM former_locations ANTI JOIN locations USING (image_id)
+    ) WHERE image_id IN (FROM seen) GROUP BY image_id
 )
 SELECT licence, images, sum(images) OVER () AS total, count(*) OVER () AS kinds
 FROM (SELECT nullif(trim(left(coalesce({said}), 200)), '') AS licence, count(*) AS images

@@ -16,6 +16,7 @@ from index.errors import CatalogBusyError, WorkspaceError
 from index.known import Known
 from index.parts import Part, half, record_part
 from index.progress import Progress
+from index.vanished import remember_places
 
 _MOST_WAITING = 32
 _SETTLING_PATIENCE_S = 30.0
@@ -170,6 +171,7 @@ def _replace_uris(
     connection.execute(f"DELETE FROM failures WHERE {gone}", [held])
     passing = {uri: latest[uri]["partition"] for uri in held if latest[uri].get("transient")}
     replaced = [uri for uri in held if uri not in passing]
+    remember_places(connection, gone, [replaced])
     connection.execute(f"DELETE FROM locations WHERE {gone}", [replaced])
     if passing:
         connection.execute(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
@@ -37,11 +38,30 @@ def forget_vanished(catalog: Catalog, listed: Path) -> int:
             return 0
     with catalog.write() as connection:
         _find_stale(connection, listed)
+        remember_places(connection, "partition IN (FROM stale)")
         for table in ("locations", "failures"):
             connection.execute(f"DELETE FROM {table} WHERE partition IN (FROM stale)")
         connection.execute("DELETE FROM partitions WHERE key IN (FROM stale)")
         connection.execute("DROP TABLE stale")
         return _forget_orphans(connection)
+
+
+def remember_places(
+    connection: duckdb.DuckDBPyConnection, gone: str, parameters: Sequence[object] = ()
+) -> None:
+    """Keep what came with images that a manifest took, at places that are about to be deleted.
+
+    A manifest stays when its sources change, and so must their addresses and licences.
+
+    Args:
+        gone: an SQL condition on `locations`, with its `parameters`.
+    """
+    connection.execute(
+        "INSERT INTO former_locations SELECT image_id, uri, metadata FROM locations "
+        f"WHERE ({gone}) AND image_id IN (SELECT image_id FROM decisions WHERE selected) "
+        "AND (image_id, uri) NOT IN (SELECT (image_id, uri) FROM former_locations)",
+        list(parameters),
+    )
 
 
 def _orphans(connection: duckdb.DuckDBPyConnection) -> int:

@@ -63,6 +63,22 @@ def test_what_came_with_the_crawl_is_told_of_each_place(
     assert explained["metadata"] == [{"licence": {"name": "CC-BY"}}, {}]
 
 
+def test_an_image_that_is_gone_is_told_with_where_it_was(
+    pool: Pool, manifest: Manifest, workspace: Path
+) -> None:
+    ((image_id,),) = query(workspace, "SELECT min(image_id) FROM selected")
+    with pool.catalog.write() as connection:
+        connection.execute(
+            """INSERT INTO former_locations VALUES (?, 'gone.png', '{"licence": "CC0"}')""",
+            [image_id],
+        )
+    assert "gone.png" not in explain(pool.catalog, "first", image_id)["found_at"]
+    with pool.catalog.write() as connection:
+        connection.execute("DELETE FROM locations WHERE image_id = ?", [image_id])
+    explained = explain(pool.catalog, "first", image_id)
+    assert (explained["found_at"], explained["metadata"]) == (["gone.png"], [{"licence": "CC0"}])
+
+
 def test_an_unknown_image_or_manifest_is_refused(pool: Pool, manifest: Manifest) -> None:
     with pytest.raises(UsageError, match="no image 5 in 'first'"):
         explain(pool.catalog, "first", 5)

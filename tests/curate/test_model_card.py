@@ -69,6 +69,18 @@ def test_it_says_what_the_student_is_and_saw(trained: Catalog, pool: Pool) -> No
     assert "/home/someone" not in text
 
 
+def test_licences_of_images_that_are_gone_are_told(trained: Catalog, tmp_path: Path) -> None:
+    before = Path(write_model_card(trained, "one", tmp_path / "before.md").card).read_text("utf-8")
+    with trained.write() as connection:
+        connection.execute(
+            "INSERT INTO former_locations SELECT image_id, uri, metadata FROM locations"
+        )
+        connection.execute("DELETE FROM locations")
+    after = Path(write_model_card(trained, "one", tmp_path / "after.md").card).read_text("utf-8")
+    assert "| `CC-BY 4.0` | 5 |" in after
+    assert after == before
+
+
 def test_an_edited_card_stays(trained: Catalog, tmp_path: Path) -> None:
     path = Path(write_model_card(trained, "one").card)
     assert not write_model_card(trained, "one").kept  # nobody edited it

@@ -125,3 +125,29 @@ def test_manifests_keep_what_they_decided(tmp_path: Path) -> None:
     build(ws, files)
     assert len(rows(ws, "FROM decisions")) == 2
     assert len(rows(ws, "FROM scores")) == 1
+
+
+def test_what_came_with_selected_images_outlives_their_sources(tmp_path: Path) -> None:
+    files, ws = crawl(tmp_path / "crawl", 0, 1, 2), tmp_path / "ws"
+    table = tmp_path / "l.csv"
+    lines = ["path,licence", *(f"crawl/{number}.png,CC-{number}" for number in range(3))]
+    table.write_text("\n".join(lines))
+    build(ws, table)
+    known = dict(rows(ws, "SELECT metadata->>'licence', image_id FROM locations"))
+    with Catalog(ws).write() as connection:
+        connection.execute(
+            "INSERT INTO ledger (manifest, image_id, selected, pseudo_label, weight, score, "
+            "components, reason) SELECT 'm', image_id, metadata->>'licence' != 'CC-2', 0, 1, 1, "
+            "MAP {}, 'selected' FROM locations"
+        )
+    (files / "0.png").write_bytes(png(7))  # another image in its place
+    table.write_text("\n".join([*lines[:2], "crawl/0.png,CC-0"]))  # and the others are gone
+    for _ in range(2):
+        build(ws, table)
+        former = rows(
+            ws, "SELECT metadata->>'licence', image_id, uri FROM former_locations ORDER BY 1"
+        )
+        assert former == [
+            (name, known[name], f"{files}/{name[-1]}.png") for name in ("CC-0", "CC-1")
+        ]
+    assert len(rows(ws, "FROM images")) == 1
