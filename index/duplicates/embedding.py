@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from index.catalog import Catalog, one
-from index.choice import EXACT
+from index.choice import EXACT, wrapped
 from index.duplicates.unions import Unions
 from index.errors import UsageError
 from index.faissing import faiss_module
@@ -56,7 +56,7 @@ def near_duplicate_groups(
         ids (n,) of the images in groups of two or more, and their group (n,): its smallest id.
     """
     index, facts = open_index(catalog, embedder), index_facts(catalog, embedder)
-    if facts and facts.factory != EXACT:
+    if facts and wrapped(facts.factory) != EXACT:
         (progress or Silent()).say(
             f"near-duplicates are as {facts.factory} sees them (recall@10 {facts.recall_at_10}): "
             "build-index --index Flat makes them exact"

@@ -80,5 +80,5 @@ def test_an_index_that_is_not_exact_is_told(tmp_path: Path) -> None:
     update_index(catalog, "e", DIM, settings=IndexSettings("SQ8"))
     found = near_duplicate_groups(catalog, "e", 0.97, told)
     (said,) = told.said
-    assert "as IDMap2,SQ8 sees them (recall@10 " in said and "--index Flat" in said
+    assert "as IDMap,SQ8 sees them (recall@10 " in said and "--index Flat" in said
     assert len(np.setxor1d(found[0], exact[0])) < 0.1 * len(exact[0])
