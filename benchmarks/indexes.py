@@ -108,7 +108,7 @@ def ours(catalog: Catalog, dim: int, settings: IndexSettings) -> Iterator[dict[s
 def described(catalog: Catalog, facts: IndexFacts, tool: str, seconds: float) -> dict[str, Any]:
     return {
         "tool": tool,
-        "index": facts.factory.removeprefix("IDMap2,"),
+        "index": facts.factory.removeprefix("IDMap,"),
         "MB": facts.bytes / 1e6,
         "recall": facts.recall_at_10,
         "ms": facts.query_ms,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from curate.manifest import get_manifest
 from distill.networks import Card, Embedder, load_embedder
 from index.catalog import Catalog
+from index.cosines import pair_cosines
 from index.decoding import DecodeError, decode
 from index.errors import DataError, UsageError, WorkspaceError
 from index.faissing import faiss_module
@@ -60,7 +62,10 @@ def search(
     found = np.setdiff1d(found[found >= 0], left_out)
     if len(found) == 0:
         return []
-    cosines = (vectors_of(catalog, embedder, found) @ queries.T).max(axis=1)
+    look_up = partial(vectors_of, catalog, embedder)
+    query = np.tile(np.arange(len(queries)), len(found))
+    pairs = pair_cosines(look_up, queries, query, np.repeat(found, len(queries)))
+    cosines = pairs.reshape(len(found), -1).max(axis=1)
     order = np.lexsort((found, -cosines))[:k]
     uris = _first_uris(catalog, found[order])
     return [

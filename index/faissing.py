@@ -46,6 +46,18 @@ def kmeans_centres(
     return centres
 
 
+def without_reverse_map(index: Any) -> Any:
+    """Return an IDMap of what an IDMap2 holds, and another index as it is; copies ids only."""
+    faiss = faiss_module()
+    if not isinstance(index, faiss.IndexIDMap2):
+        return index
+    bare = faiss.IndexIDMap(faiss.IndexFlat(index.d, index.metric_type))  # it wants an empty one
+    bare.index, bare.ntotal = index.index, index.ntotal
+    faiss.copy_array_to_vector(faiss.vector_to_array(index.id_map), bare.id_map)
+    bare.referenced_objects.append(index)  # which frees what both hold
+    return bare
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Let FAISS use one thread: the links of a graph depend on the order of its additions."""

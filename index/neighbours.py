@@ -17,9 +17,10 @@ from index.choice import (
     choose,
     faiss_reason,
     still_right,
+    wrapped,
 )
 from index.errors import WorkspaceError
-from index.faissing import faiss_module, one_thread
+from index.faissing import faiss_module, one_thread, without_reverse_map
 from index.files import atomic_path, file_sha256
 from index.parts import list_parts
 from index.progress import Advance, Progress, Silent
@@ -74,7 +75,8 @@ def update_index(
     Without `settings`, those of the last build hold. The file is replaced only when it is whole;
     the parts remain the truth, so a damaged index costs time and never data. The same parts and
     seed give the same file, on any number of threads as far as FAISS's k-means does: graphs
-    (HNSW) are built by one thread, which takes as many times longer as there are cores.
+    (HNSW) are built by one thread, which takes as many times longer as there are cores. An index of
+    an earlier version, in another wrapper, is written again in today's, and nothing trained anew.
 
     Raises:
         UsageError: nothing fits the budget, or too few vectors to train what was asked for.
@@ -94,13 +96,15 @@ def update_index(
         and _is_whole(path, recorded)
         and live_count(catalog, embedder, before_part=recorded.parts) == recorded.vectors
     ):
-        if recorded.parts == len(parts) and recorded.settings == settings:
+        first, factory = recorded.parts, wrapped(recorded.factory)
+        if factory != recorded.factory:
+            progress.say(
+                f"the index is written again as {factory}: as {recorded.factory}, by an earlier "
+                "version, it takes several times the memory for ids when opened"
+            )
+        elif first == len(parts) and recorded.settings == settings:
             return recorded
-        index, first, factory = (
-            faiss_module().read_index(str(path)),
-            recorded.parts,
-            recorded.factory,
-        )
+        index = without_reverse_map(faiss_module().read_index(str(path)))
     else:
         index, first, factory = (
             trained(catalog, embedder, dim, choice, settings.seed, progress),
@@ -138,7 +142,8 @@ def open_index(catalog: Catalog, embedder: str, *, hashed: bool = False) -> Any:
     Files up to 64 MB are hashed at every opening (SHA-256 reads 0.4 to 2 GB a second); of larger
     ones size and time of change must be those recorded, else they are hashed too. `verify` hashes
     everything, as does `hashed`. What is mapped is read as it is searched and shared between
-    processes; FAISS before 1.11 maps only the lists of IVF.
+    processes; the ids, 8 bytes a vector, are read into memory. FAISS before 1.11 maps only the
+    lists of IVF.
 
     Raises:
         WorkspaceError: it is missing, damaged, or unreadable; says which command mends.
@@ -190,8 +195,8 @@ def _is_right(recorded: IndexFacts, choice: Choice, settings: IndexSettings) -> 
     if recorded.seed != settings.seed:
         return False
     if settings.index != AUTO:
-        return recorded.factory == choice.factory
-    return still_right(recorded.factory, choice)
+        return wrapped(recorded.factory) == choice.factory
+    return still_right(wrapped(recorded.factory), choice)
 
 
 def _is_whole(path: Path, recorded: IndexFacts, *, hashed: bool = True) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,6 +20,8 @@ from index.files import atomic_path, file_sha256, rename
 Ids = NDArray[np.int64]
 Rows = NDArray[np.float16]
 Arrays = Mapping[str, NDArray[Any]]
+# Where a member's header in a ZIP says how long the name and the extra field behind it are.
+_ZIP_LENGTHS = 26
 # Of each kind of store, the table that points at its rows and the column that names its owner.
 _REFERRED_BY = {
     "vectors": ("vectors", "embedder"),
@@ -153,6 +156,27 @@ def read_arrays(workspace: Path, part: Part, names: Iterable[str] | None = None)
     """
     with _opened(workspace, part) as arrays:
         return {name: arrays[name] for name in names or arrays.files}
+
+
+def map_rows(workspace: Path, part: Part) -> Rows:
+    """Map a part's rows (n, width) into memory: what is used of them is read, and nothing checked.
+
+    Raises:
+        WorkspaceError: as `read_arrays`.
+    """
+    path = part.path(workspace)
+    with _opened(workspace, part) as arrays:
+        begin = arrays.zip.getinfo("rows.npy").header_offset
+        with arrays.zip.open("rows.npy") as member:
+            np.lib.format.read_magic(member)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+            within = member.tell()
+        # np.savez stores arrays as they are, each behind a header of ZIP and one of NumPy.
+        with path.open("rb") as file:
+            file.seek(begin + _ZIP_LENGTHS)
+            lengths = struct.unpack("<HH", file.read(4))
+        offset = begin + _ZIP_LENGTHS + 4 + sum(lengths) + within
+        return np.memmap(path, dtype, "r", offset=offset, shape=shape)
 
 
 def array_names(workspace: Path, part: Part) -> frozenset[str]:

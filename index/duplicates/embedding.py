@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from index.catalog import Catalog, one
-from index.choice import EXACT
+from index.choice import EXACT, wrapped
+from index.cosines import StoredVectors, pair_cosines
 from index.duplicates.unions import Unions
 from index.errors import UsageError
-from index.faissing import faiss_module
 from index.neighbours import index_facts, open_index
-from index.parts import Ids
+from index.parts import Ids, places
 from index.progress import Progress, Silent
 from index.vectors import live_vectors
 
@@ -46,34 +44,32 @@ def near_duplicate_groups(
 ) -> tuple[Ids, Ids]:
     """Find the images that share a group with another one.
 
-    Each image is joined with those of its 32 nearest neighbours whose cosine is at least
-    `cosine`; groups are the connected parts. Both are as the index sees them: where it is not
-    exact (see `recall_at_10`), some are missed, and one that rounds vectors (SQ, PQ) rounds their
-    cosines too; `progress` is told. Memory is two int64 per image beside the index, never a square
-    matrix.
+    Each image is joined with those of its 32 nearest neighbours whose cosine, by the stored
+    vectors, is at least `cosine`; groups are the connected parts. The neighbours are those that the
+    index sees: where it is not exact (see `recall_at_10`), some are missed, never too many joined;
+    `progress` is told. Memory is some 32 bytes an image beside the index, never a square matrix.
 
     Returns:
         ids (n,) of the images in groups of two or more, and their group (n,): its smallest id.
     """
     index, facts = open_index(catalog, embedder), index_facts(catalog, embedder)
-    if facts and facts.factory != EXACT:
+    if facts and wrapped(facts.factory) != EXACT:
         (progress or Silent()).say(
-            f"near-duplicates are as {facts.factory} sees them (recall@10 {facts.recall_at_10}): "
-            "build-index --index Flat makes them exact"
+            f"near-duplicates are looked for among the neighbours that {facts.factory} finds "
+            f"(recall@10 {facts.recall_at_10}), so some may be missed: build-index --index Flat "
+            "finds them all"
         )
-    all_ids = np.sort(_all_ids(index))
-    unions = Unions(len(all_ids))
-    with (progress or Silent()).step("Near-duplicates", len(all_ids), "images") as advance:
-        for ids, vectors in live_vectors(catalog, embedder):
-            for start in range(0, len(ids), _BLOCK):
+    stored = StoredVectors(catalog, embedder)
+    unions = Unions(len(stored.ids))
+    with (progress or Silent()).step("Near-duplicates", len(stored.ids), "images") as advance:
+        for part_ids, part_vectors in live_vectors(catalog, embedder):
+            for start in range(0, len(part_ids), _BLOCK):
                 block = slice(start, start + _BLOCK)
-                near, found = index.search(vectors[block], min(_NEIGHBOURS, len(all_ids)))
-                row, column = np.nonzero((near >= cosine) & (found >= 0))
-                theirs = np.searchsorted(all_ids, found[row, column])
-                unions.join(np.searchsorted(all_ids, ids[block][row]), theirs)
-                advance(len(ids[block]))
-    return unions.groups(all_ids)
-
-
-def _all_ids(index: Any) -> Ids:
-    return np.array(faiss_module().vector_to_array(index.id_map), dtype=np.int64)
+                ids, vectors = part_ids[block], part_vectors[block]
+                found = index.search(vectors, min(_NEIGHBOURS, len(stored.ids)))[1]
+                row, column = np.nonzero((found >= 0) & (found != ids[:, None]))
+                theirs = found[row, column]
+                near = pair_cosines(stored, vectors, row, theirs) >= cosine
+                unions.join(places(stored.ids, ids[row[near]]), places(stored.ids, theirs[near]))
+                advance(len(ids))
+    return unions.groups(stored.ids)

@@ -56,10 +56,10 @@ def test_a_damaged_index_is_named_with_its_remedy(workspace: Path, damage: str) 
 def test_doctor_tells_how_faithful_each_index_is(kdcurate: Kdcurate, workspace: Path) -> None:
     told = json.loads(kdcurate("doctor", "-w", workspace, "--json").out)
     (index,) = told["indexes"]
-    assert (told["problems"], index["factory"], index["recall_at_10"]) == ([], "IDMap2,Flat", 1.0)
+    assert (told["problems"], index["factory"], index["recall_at_10"]) == ([], "IDMap,Flat", 1.0)
     assert index["reason"].startswith("exact search")
     text = kdcurate("doctor", "-w", workspace).out
-    assert "recall_at_10" in text and "IDMap2,Flat" in text
+    assert "recall_at_10" in text and "IDMap,Flat" in text
 
 
 def test_verify_repairs_and_says_what_it_cannot(kdcurate: Kdcurate, workspace: Path) -> None:

@@ -21,6 +21,7 @@ from PIL import Image
 from index.build import Summary, build_index
 from index.catalog import Catalog
 from index.decoding import Decoded, Decoder, Pixels, View
+from index.faissing import faiss_module
 from index.neighbours import open_index
 from index.progress import Advance
 from index.vectors import live_vectors
@@ -111,10 +112,16 @@ def content(workspace: Path, embedder: str = Quadrants.key) -> dict[str, Any]:
         "vector ids": rows(workspace, "SELECT image_id, embedder FROM vectors ORDER BY 1"),
         "partitions": rows(workspace, "SELECT key, embedder FROM partitions ORDER BY 1"),
         "vectors": dict(sorted(vectors.items())),
-        "indexed": {key: index.reconstruct(key).tobytes() for key in vectors},
+        "indexed": dict(sorted(indexed(index).items())),
         "ntotal": index.ntotal,
         "leftovers": [str(path) for path in workspace.rglob("*.tmp")],
     }
+
+
+def indexed(index: Any) -> dict[int, bytes]:
+    """The vectors that an index holds, by image id."""
+    ids = faiss_module().vector_to_array(index.id_map)
+    return {int(key): index.index.reconstruct(row).tobytes() for row, key in enumerate(ids)}
 
 
 class SmallDisk:

@@ -64,7 +64,7 @@ def test_a_build_counts_what_it_found(crawl: Path, tmp_path: Path) -> None:
         "failed": 4,
         "transient": 0,
         "vectors": 12,
-        "index": "IDMap2,Flat",
+        "index": "IDMap,Flat",
         "index_reason": "exact search; takes 1.7 KB of the 4 GB that it may",
         "index_mb": 0.001,
         "recall_at_10": summary.recall_at_10,

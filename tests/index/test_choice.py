@@ -43,7 +43,7 @@ def test_the_formulas_give_the_size_of_faiss_files(
 ) -> None:
     faiss = faiss_module()
     vectors = np.random.default_rng(0).normal(size=(count, DIM)).astype(np.float32)
-    index = faiss.index_factory(DIM, f"IDMap2,{factory}", faiss.METRIC_INNER_PRODUCT)
+    index = faiss.index_factory(DIM, f"IDMap,{factory}", faiss.METRIC_INNER_PRODUCT)
     if factory.startswith("OPQ"):
         chain = faiss.downcast_index(index.index).chain
         faiss.downcast_VectorTransform(chain.at(0)).niter = 1
@@ -69,7 +69,7 @@ def test_the_formulas_give_the_size_of_faiss_files(
 )
 def test_the_choice_and_its_reason(count: int, budget: str, factory: str, said: str) -> None:
     chosen = choose(count, 512, parse_size(budget))
-    assert chosen.factory == f"IDMap2,{factory}"
+    assert chosen.factory == f"IDMap,{factory}"
     assert said in chosen.reason
     assert chosen.bytes is not None and chosen.bytes <= parse_size(budget)
 
@@ -100,14 +100,14 @@ def test_the_lists_can_be_trained_within_a_gibibyte() -> None:
 @pytest.mark.parametrize(
     ("factory", "count", "budget", "right"),
     [
-        ("IDMap2,Flat", 200_000, 4 * 10**9, True),
-        ("IDMap2,Flat", 200_001, 4 * 10**9, False),
-        ("IDMap2,Flat", 200_000, 10**8, False),
-        ("IDMap2,IVF4096,SQ8", 1_000_000, 2 * 10**9, True),
-        ("IDMap2,IVF2048,SQ8", 1_000_000, 2 * 10**9, True),
-        ("IDMap2,IVF512,SQ8", 1_000_000, 2 * 10**9, False),
-        ("IDMap2,HNSW32", 1_000_000, 2 * 10**9, False),
-        ("IDMap2,OPQ128_512,IVF4096,PQ128", 1_000_000, 10**8, False),
+        ("IDMap,Flat", 200_000, 4 * 10**9, True),
+        ("IDMap,Flat", 200_001, 4 * 10**9, False),
+        ("IDMap,Flat", 200_000, 10**8, False),
+        ("IDMap,IVF4096,SQ8", 1_000_000, 2 * 10**9, True),
+        ("IDMap,IVF2048,SQ8", 1_000_000, 2 * 10**9, True),
+        ("IDMap,IVF512,SQ8", 1_000_000, 2 * 10**9, False),
+        ("IDMap,HNSW32", 1_000_000, 2 * 10**9, False),
+        ("IDMap,OPQ128_512,IVF4096,PQ128", 1_000_000, 10**8, False),
     ],
 )
 def test_an_index_may_grow_while_its_kind_is_right(
@@ -118,7 +118,7 @@ def test_an_index_may_grow_while_its_kind_is_right(
 
 @pytest.mark.parametrize(("asked", "kept"), [("Flat", "Flat"), ("IDMap,IDMap2, SQ8", "SQ8")])
 def test_an_index_is_always_wrapped_to_keep_ids(asked: str, kept: str) -> None:
-    assert asked_factory(asked.replace(" ", ""), DIM) == f"IDMap2,{kept}"
+    assert asked_factory(asked.replace(" ", ""), DIM) == f"IDMap,{kept}"
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def test_rows_are_scaled_to_unit_length_and_zero_stays_zero() -> None:
 
 def test_new_parts_are_added(catalog: Catalog) -> None:
     before = file_sha256(index_path(catalog.workspace, "e"))
-    assert update_index(catalog, "e", DIM).factory == "IDMap2,Flat"
+    assert update_index(catalog, "e", DIM).factory == "IDMap,Flat"
     assert file_sha256(index_path(catalog.workspace, "e")) == before
     store(catalog, *sample(3, 50))
     update_index(catalog, "e", DIM)
@@ -100,7 +100,7 @@ def test_the_side_car_describes_the_index(catalog: Catalog) -> None:
     recorded = index_facts(catalog, "e")
     assert recorded is not None
     assert facts == {**asdict(recorded), "metric": "cosine"}
-    assert (recorded.factory, recorded.vectors, recorded.width) == ("IDMap2,Flat", 150, DIM)
+    assert (recorded.factory, recorded.vectors, recorded.width) == ("IDMap,Flat", 150, DIM)
     assert (recorded.parts, recorded.asked, recorded.recall_at_10) == (3, "auto", 1.0)
     assert recorded.reason.startswith("exact search; takes ")
     assert recorded.memory_mb == round(path.stat().st_size / 1e6, 3)

@@ -58,7 +58,7 @@ def brute_recall(catalog: Catalog, index: object, seed: int) -> float:
 @pytest.mark.parametrize("factory", ["Flat", "HNSW8", "IVF32,SQ8", "IVF16,Flat", "SQ4"])
 def test_recall_is_that_of_brute_force(catalog: Catalog, factory: str) -> None:
     facts = update_index(catalog, "e", DIM, settings=IndexSettings(factory, seed=3))
-    assert facts.factory == f"IDMap2,{factory}"
+    assert facts.factory == f"IDMap,{factory}"
     assert facts.recall_at_10 is not None and facts.query_ms is not None
     recall = brute_recall(catalog, open_index(catalog, "e"), 3)
     assert facts.recall_at_10 == pytest.approx(recall, abs=0.002)
@@ -165,19 +165,19 @@ def test_an_index_grows_until_another_kind_is_right(
     update_index(catalog, "e", DIM, settings=settings)
     store(catalog, *clustered(3, 800))
     assert update_index(catalog, "e", DIM).vectors == 3200
-    assert built == ["IDMap2,Flat"]
+    assert built == ["IDMap,Flat"]
     store(catalog, *clustered(4, 100))
     facts = update_index(catalog, "e", DIM)  # the budget of the last build still holds
-    assert built[1:] == ["IDMap2,IVF64,SQ8"]
-    assert (facts.vectors, facts.factory) == (3300, "IDMap2,IVF64,SQ8")
+    assert built[1:] == ["IDMap,IVF64,SQ8"]
+    assert (facts.vectors, facts.factory) == (3300, "IDMap,IVF64,SQ8")
     assert facts.memory_mb * 1e6 <= flat
     assert "full vectors would take" in facts.reason
     store(catalog, *clustered(5, 100))
     assert update_index(catalog, "e", DIM).vectors == 3400
     assert len(built) == 2
     update_index(catalog, "e", DIM, settings=IndexSettings("HNSW8"))
-    assert built[2:] == ["IDMap2,HNSW8"]
-    assert update_index(catalog, "e", DIM).factory == "IDMap2,HNSW8"
+    assert built[2:] == ["IDMap,HNSW8"]
+    assert update_index(catalog, "e", DIM).factory == "IDMap,HNSW8"
     assert len(built) == 3
 
 
@@ -201,7 +201,7 @@ def test_the_same_vectors_and_seed_give_the_same_file_on_any_number_of_threads(
 def test_too_few_vectors_to_train_are_one_line_and_leave_the_index(catalog: Catalog) -> None:
     update_index(catalog, "e", DIM)
     before = index_path(catalog.workspace, "e").read_bytes()
-    with pytest.raises(UsageError, match=r"cannot train IDMap2,IVF4096,SQ8 on 2,400 vectors .*"):
+    with pytest.raises(UsageError, match=r"cannot train IDMap,IVF4096,SQ8 on 2,400 vectors .*"):
         update_index(catalog, "e", DIM, settings=IndexSettings("IVF4096,SQ8"))
     assert index_path(catalog.workspace, "e").read_bytes() == before
     assert index_facts(catalog, "e") == update_index(catalog, "e", DIM)
@@ -217,7 +217,7 @@ def test_a_budget_too_small_says_what_would_do(catalog: Catalog) -> None:
 
 def test_an_index_that_finds_nothing_right_has_no_recall(catalog: Catalog) -> None:
     faiss = faiss_module()
-    index = faiss.index_factory(DIM, "IDMap2,Flat", faiss.METRIC_INNER_PRODUCT)
+    index = faiss.index_factory(DIM, "IDMap,Flat", faiss.METRIC_INNER_PRODUCT)
     ids, vectors = map(np.concatenate, zip(*live_vectors(catalog, "e"), strict=True))
     index.add_with_ids(vectors, np.roll(ids, 1))  # every vector under another's id
     measured = measure(catalog, "e", index, 0, 0.95)

@@ -78,7 +78,7 @@ def test_a_damaged_or_stale_index_is_named_and_rebuilt(
     assert verify(catalog, repair=False) == [found]
     (mended,) = verify(catalog)
     assert mended.repaired and str(mended).startswith(f"repaired: {path} ")
-    assert "rebuilt as IDMap2,Flat from " in mended.remedy
+    assert "rebuilt as IDMap,Flat from " in mended.remedy
     assert verify(catalog) == []
 
 
@@ -93,7 +93,7 @@ def test_a_rebuild_goes_by_what_was_asked_for(catalog: Catalog) -> None:
     before = update_index(catalog, "e", DIM, settings=asked)
     index_path(catalog.workspace, "e").unlink()
     (mended,) = verify(catalog)
-    assert "IDMap2,HNSW8" in mended.remedy
+    assert "IDMap,HNSW8" in mended.remedy
     facts = index_facts(catalog, "e")
     assert facts is not None and (facts.settings, facts.sha256) == (asked, before.sha256)
 

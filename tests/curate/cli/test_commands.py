@@ -53,7 +53,7 @@ def test_build_select_and_explain_in_json(
     built = kdcurate("build-index", crawl, "-w", ws, "--embedder", teacher, *QUIET, "--json")
     assert built.code == 0
     found = parsed(built.out)
-    assert (found.pop("index"), found.pop("recall_at_10")) == ("IDMap2,Flat", 1.0)
+    assert (found.pop("index"), found.pop("recall_at_10")) == ("IDMap,Flat", 1.0)
     assert found.pop("index_reason").startswith("exact search")
     assert min(found.pop(name) for name in ("index_mb", "query_ms", "images_per_s")) > 0
     assert found == {
@@ -101,15 +101,15 @@ def test_an_index_is_asked_for_and_remembered(
     asked = ("--embedder", teacher, "--index", "HNSW8", "--memory-budget", "1GB", "--seed", 3)
     asked = (*asked, "--recall", 0.99)
     plan = parsed(kdcurate(*command, *asked, "--dry-run").out)
-    assert (plan["index"], plan["index_reason"]) == ("IDMap2,HNSW8", "asked for: --index HNSW8")
-    assert parsed(kdcurate(*command, *asked).out)["index"] == "IDMap2,HNSW8"
+    assert (plan["index"], plan["index_reason"]) == ("IDMap,HNSW8", "asked for: --index HNSW8")
+    assert parsed(kdcurate(*command, *asked).out)["index"] == "IDMap,HNSW8"
     again = parsed(kdcurate(*command).out)
-    assert again["index"] == "IDMap2,HNSW8" and "efSearch = " in again["index_reason"]
+    assert again["index"] == "IDMap,HNSW8" and "efSearch = " in again["index_reason"]
     recorded = query(
         tmp_path / "ws", "SELECT asked, memory_budget, seed, recall_asked FROM indexes"
     )
     assert recorded == [("HNSW8", 10**9, 3, 0.99)]
-    assert parsed(kdcurate(*command, "--index", "auto").out)["index"] == "IDMap2,Flat"
+    assert parsed(kdcurate(*command, "--index", "auto").out)["index"] == "IDMap,Flat"
 
 
 def test_data_goes_to_stdout_and_notes_to_stderr(
