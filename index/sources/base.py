@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,11 +91,33 @@ def metadata_json(item: Item) -> str | None:
         return json.dumps({"json_error": "nested too deeply"})
 
 
-def travels(value: Any) -> bool:
-    """Binary columns stay in the file: they are images or features, not facts about them."""
+def carried(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a row travels along with its image: all but nulls and bytes.
+
+    Binary values stay in the file, wherever in a column they stand: they are images or features,
+    not facts about them. A null inside a struct or a list stays, as does all that stands beside it.
+    """
+    kept = {name: _without_bytes(value) for name, value in fields.items()}
+    return {name: value for name, value in kept.items() if value is not None}
+
+
+def _without_bytes(value: Any) -> Any:
+    """Return None for bytes, and for what holds nothing else."""
+    if _is_binary(value):
+        return None
     if isinstance(value, dict):
-        return all(travels(part) for part in value.values())
-    return value is not None and not isinstance(value, (bytes, bytearray))
+        parts = {name: (part, _without_bytes(part)) for name, part in value.items()}
+        kept = {name: new for name, (old, new) in parts.items() if old is None or new is not None}
+        return kept if kept or not value else None
+    if isinstance(value, (list, tuple)):
+        pairs = [(part, _without_bytes(part)) for part in value]
+        items = [new for old, new in pairs if old is None or new is not None]
+        return items if items or not value else None
+    return value
+
+
+def _is_binary(value: Any) -> bool:
+    return isinstance(value, (bytes, bytearray, memoryview))
 
 
 def plain(value: Any) -> Any:

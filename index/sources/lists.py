@@ -13,7 +13,7 @@ import duckdb
 from index.catalog import literal
 from index.errors import DataError
 from index.sources import files, parquet
-from index.sources.base import Item, Partition, SourceOptions, partition_key, plain, travels
+from index.sources.base import Item, Partition, SourceOptions, carried, partition_key, plain
 from index.sources.places import Place, Url, is_url, place, said_by, tables
 from index.sources.retries import Retries
 
@@ -48,7 +48,7 @@ def matches(path: Place, options: SourceOptions) -> bool:
     except DataError:  # the source of Parquet files says what is wrong with it
         return False
     names = [name for name, kind in columns if kind == "VARCHAR"]
-    return not parquet.image_expression(columns) and _path_column(names) is not None
+    return not parquet.find_image_column(columns) and _path_column(names) is not None
 
 
 def partitions(path: Place, options: SourceOptions) -> Iterator[Partition]:
@@ -93,11 +93,9 @@ def _entry(source: Place, number: int, fields: Fields) -> Entry:
         return row, 0, 0, {}, "no path in this row"
     if not _may_be_path(value):
         return row, 0, 0, {}, "no path can hold these characters"
-    metadata = {
-        name: part
-        for name, part in fields.items()
-        if name != column and part != "" and travels(part)
-    }
+    metadata = carried(
+        {name: part for name, part in fields.items() if name != column and part != ""}
+    )
     where = place(value.strip()) if is_url(value.strip()) else source.parent / value.strip()
     if isinstance(where, Url):  # asking for each would take longer than reading it
         return str(where), -1, "", plain(metadata), ""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import duckdb
 
@@ -15,9 +15,9 @@ from index.sources.base import (
     Item,
     Partition,
     SourceOptions,
+    carried,
     fingerprint,
     partition_key,
-    travels,
 )
 from index.sources.places import Place, not_fetched, place, said_by, tables
 from index.sources.retries import Retries, may_pass
@@ -31,6 +31,13 @@ _NUMBERED = "read_parquet(?, hive_partitioning = false, file_row_number = true)"
 _IMAGE_COLUMNS = ("image", "img", "jpg", "png", "bytes", "image_bytes", "data")
 
 
+class ImageColumn(NamedTuple):
+    """A column of images: its name, and the SQL expression that yields their bytes."""
+
+    name: str
+    bytes: str
+
+
 def matches(path: Place, options: SourceOptions) -> bool:
     """Accept *.parquet."""
     return path.suffix.lower() in SUFFIXES
@@ -40,22 +47,22 @@ def partitions(path: Place, options: SourceOptions) -> Iterator[Partition]:
     """Cut a file into ranges of rows; an image column that was named is part of their kind."""
     rows = _row_count(path)
     stamp = fingerprint(path)
-    image = image_column(path, options.image_column or "")
+    column = image_column(path, options.image_column or "").name
     kind = f"{KIND}:{options.image_column}" if options.image_column else KIND
     for start in range(0, rows, _ROWS_A_PARTITION):
         stop = min(start + _ROWS_A_PARTITION, rows)
         key = partition_key(kind, stamp, start)
-        yield Partition(key, kind, str(path), (start, stop, image), stop - start)
+        yield Partition(key, kind, str(path), (start, stop, column), stop - start)
 
 
 def read(partition: Partition) -> Iterator[Item]:
     """Read a range of rows; every other column travels along as metadata."""
-    start, stop, image = partition.entries
+    start, stop, column = partition.entries
     path = partition.container
     retries, attempt = Retries(), 0
     while start < stop:
         try:
-            for item in _items(path, image, start, stop):
+            for item in _items(path, column, start, stop):
                 yield item
                 start = item.position + 1
             return
@@ -73,10 +80,11 @@ def read(partition: Partition) -> Iterator[Item]:
             return
 
 
-def _items(path: str, image: str, start: int, stop: int) -> Iterator[Item]:
+def _items(path: str, column: str, start: int, stop: int) -> Iterator[Item]:
+    quoted = _quoted(column)
     with tables(place(path)) as (connection, file):
         cursor = connection.execute(
-            f"SELECT {image} AS kdcurate_image, * EXCLUDE (file_row_number), file_row_number "
+            f"SELECT {quoted}, * EXCLUDE (file_row_number, {quoted}), file_row_number "
             f"FROM {_NUMBERED} "
             "WHERE file_row_number >= ? AND file_row_number < ? ORDER BY file_row_number",
             [file, start, stop],
@@ -90,7 +98,7 @@ def _items(path: str, image: str, start: int, stop: int) -> Iterator[Item]:
 def fetch(container: str, places: Sequence[tuple[int, int]], column: str = "") -> Iterator[bytes]:
     """Read rows again by number, in ascending order of position."""
     positions = [position for position, _ in places]
-    image = image_column(place(container), column)
+    image = image_column(place(container), column).bytes
     with tables(place(container)) as (connection, file):
         try:
             rows = connection.execute(
@@ -108,8 +116,8 @@ def fetch(container: str, places: Sequence[tuple[int, int]], column: str = "") -
         yield found[position] or b""
 
 
-def image_column(path: Place, named: str = "") -> str:
-    """Return the SQL expression that yields a row's image bytes, from the column `named` if any.
+def image_column(path: Place, named: str = "") -> ImageColumn:
+    """Return the column of image bytes of a file: the one `named`, if any.
 
     Raises:
         DataError: the file is not Parquet, or has no such column of image bytes.
@@ -117,8 +125,8 @@ def image_column(path: Place, named: str = "") -> str:
     found = schema(path)
     if any(name.lower() == "file_row_number" for name, _ in found):
         raise DataError(f"{path} has a column file_row_number, DuckDB's own name: rename it")
-    if expression := image_expression(found, named):
-        return expression
+    if column := find_image_column(found, named):
+        return column
     if named:
         has = ", ".join(name for name, _ in found)
         raise DataError(f"{path} has no column {named} of image bytes: its columns are {has}")
@@ -128,18 +136,21 @@ def image_column(path: Place, named: str = "") -> str:
     )
 
 
-def image_expression(columns: Sequence[tuple[str, Any]], named: str = "") -> str:
-    """Return how SQL reads the image bytes out of these (name, type) columns; empty if not."""
+def find_image_column(columns: Sequence[tuple[str, Any]], named: str = "") -> ImageColumn | None:
+    """Return the column of image bytes among these (name, type) columns; None if there is none."""
     wanted = (named.lower(),) if named else _IMAGE_COLUMNS
     for name, kind in columns:
         if name.lower() not in wanted:
             continue
-        quoted = '"' + name.replace('"', '""') + '"'
         if kind == "BLOB":
-            return quoted
+            return ImageColumn(name, _quoted(name))
         if kind.id == "struct" and dict(kind.children).get("bytes") == "BLOB":
-            return f"{quoted}.bytes"
-    return ""
+            return ImageColumn(name, f"{_quoted(name)}.bytes")
+    return None
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def select(path: Place, where: str, parameters: Sequence[Any]) -> Iterator[dict[str, Any]]:
@@ -176,12 +187,22 @@ def _row_count(path: Place) -> int:
 
 
 def _item(path: str, names: list[str], row: tuple[Any, ...]) -> Item:
-    data, position = row[0], row[-1]
+    image, position = row[0], row[-1]
+    data = image["bytes"] if isinstance(image, dict) else image
     uri = f"{path}#{position}"
     if data is None:
         return Item(uri, path, position, 0, error="no image bytes in this row")
     if len(data) > files.MAX_BYTES:
         return Item(uri, path, position, len(data), error=files.too_large(len(data)))
-    pairs = zip(names[1:-1], row[1:-1], strict=True)
-    metadata = {name: value for name, value in pairs if travels(value)}
+    others = dict(zip(names[1:-1], row[1:-1], strict=True))
+    metadata = carried(others | _beside_bytes(names[0], image, others))
     return Item(uri, path, position, len(data), data, metadata=metadata)
+
+
+def _beside_bytes(column: str, image: Any, others: Mapping[str, Any]) -> dict[str, Any]:
+    """What an image column says beside the bytes: a path is often the only name an image has."""
+    if not isinstance(image, dict):
+        return {}
+    facts = {name: part for name, part in image.items() if name != "bytes" and part is not None}
+    lifted = {} if "path" in others or "path" not in facts else {"path": facts.pop("path")}
+    return lifted | ({column: facts} if facts else {})

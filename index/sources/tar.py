@@ -19,9 +19,9 @@ from index.sources.base import (
     Item,
     Partition,
     SourceOptions,
+    carried,
     fingerprint,
     partition_key,
-    travels,
 )
 from index.sources.places import Place, place
 from index.sources.retries import Retries, may_pass
@@ -196,7 +196,7 @@ def _beside(path: Place, keys: set[str]) -> Callable[[str], dict[str, Any]]:
         # A member in a folder of the shard has its folder in its key.
         wanted = list(keys | {PurePosixPath(key).name for key in keys})
         for row in parquet.select(table, "key::VARCHAR IN (SELECT unnest(?))", [wanted]):
-            rows[str(row["key"])] = {name: part for name, part in row.items() if travels(part)}
+            rows[str(row["key"])] = carried(row)
     except (DataError, duckdb.Error):
         return lambda _: {"parquet_error": f"not readable: {table.name}"}
     return lambda key: rows.get(key) or rows.get(PurePosixPath(key).name) or {}
