@@ -14,6 +14,7 @@ import numpy as np
 
 from curate.differences import store_decisions
 from distill.selection import no_manifest
+from distill.unfinished import unfinished_runs
 from index.catalog import Catalog, insert, one
 from index.errors import UsageError
 
@@ -133,48 +134,44 @@ def delete_manifest(catalog: Catalog, name: str, *, dry_run: bool = False) -> in
 
     Raises:
         UsageError: no manifest has this name, or runs, rounds, or other manifests refer to it.
-        WorkspaceError: the checkpoint of an unfinished run is damaged.
+        WorkspaceError: what an unfinished run wrote of itself is damaged.
     """
-    unfinished = _unfinished_runs(catalog, get_manifest(catalog, name))
-    if unfinished:
-        raise UsageError(
-            f"manifest {name!r} stays: unfinished run {', '.join(unfinished[:_NAMED])} trains on "
-            "it; finish it, or delete its folder"
-        )
+    get_manifest(catalog, name)  # where there is no catalog, writing would make one
     if dry_run:
         with catalog.read() as connection:
-            return _deletable(connection, name)
+            return _deletable(catalog, connection, name)
     with catalog.write() as connection:
-        count = _deletable(connection, name)
+        count = _deletable(catalog, connection, name)
         for table in ("ledger", "differences", "set_shifts"):
             connection.execute(f"DELETE FROM {table} WHERE manifest = ?", [name])
         connection.execute("DELETE FROM manifests WHERE name = ?", [name])
     return count
 
 
-def _deletable(connection: duckdb.DuckDBPyConnection, name: str) -> int:
+def _deletable(catalog: Catalog, connection: duckdb.DuckDBPyConnection, name: str) -> int:
+    """Count a manifest's decisions, where nothing refers to it."""
+    manifest = find_manifest(connection, name)
+    if manifest is None:
+        raise no_manifest(connection, name)
+    # Under the catalog's lock: a run that begins later finds the manifest gone, and says so.
+    runs = unfinished_runs(catalog.workspace, name, manifest.content_hash)
+    if runs:
+        folders = _some([str(catalog.workspace / "runs" / run) for run in runs])
+        raise UsageError(
+            f"manifest {name!r} stays: unfinished run {_some(runs)} trains on it; finish it with "
+            f"the same command, or give it up by removing {folders}"
+        )
     found = connection.execute(_REFERRING, {"name": name}).fetchall()
     if found:
-        named = ", ".join(f"{kind} {one}" for kind, one in found[:_NAMED])
-        more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-        raise UsageError(f"manifest {name!r} stays: {named}{more} refer to it")
+        named = _some([f"{kind} {one}" for kind, one in found])
+        raise UsageError(f"manifest {name!r} stays: {named} refer to it")
     row = one(connection, "SELECT count(*) FROM decisions WHERE manifest = ?", [name])
     return int(row[0]) if row else 0
 
 
-def _unfinished_runs(catalog: Catalog, manifest: Manifest) -> list[str]:
-    """Runs that the catalog does not know yet: they have a checkpoint, and no result."""
-    found = sorted((catalog.workspace / "runs").glob("*/checkpoint/last.pt"))
-    begun = [path for path in found if not (path.parents[1] / "result.json").is_file()]
-    if not begun:
-        return []
-    from distill.checkpoint import checkpoint_options  # it loads torch
-
-    return [
-        path.parents[1].name
-        for path in begun
-        if checkpoint_options(path).get("manifest") == manifest.content_hash
-    ]
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 # A round's manifest belongs to its run, and is named by it.

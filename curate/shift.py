@@ -22,8 +22,9 @@ ESTIMATES = {
     "null_space": "it has as many classes as penultimate features, or more",
     "classifier_angle": "it was scored by another version",
 }
-# Raw values of these are per layer, of unlike scales; of the others there is one an image.
-_PER_LAYER = ("bn_shift", "bn_kl")
+# Raw values of these are per layer, of unlike scales, so each is set against the pool's; of the
+# others there is one an image.
+PER_LAYER = ("bn_shift", "bn_kl")
 
 
 def shift_store(model: str, estimator: str) -> str:
@@ -99,7 +100,7 @@ def _update(catalog: Catalog, model: str, estimator: str) -> bool:
 
 
 def _values(catalog: Catalog, parts: list[Part], estimator: str) -> Iterator[tuple[Ids, Floats]]:
-    statistics = _layer_statistics(catalog, parts) if estimator in _PER_LAYER else None
+    statistics = _layer_statistics(catalog, parts) if estimator in PER_LAYER else None
     for part in parts:
         ids, raw = read_live(catalog, part)
         value = mean_z_score(raw.astype(np.float64), *statistics) if statistics else raw[:, 0]

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 from curate.fitted import BY_POOL
 from curate.importing import IMPORTED
 from curate.manifest import Manifest, content_hash, get_manifest, ranked
 from curate.options import SelectOptions
 from curate.pool import Pool
+from curate.rederived import count_differences
 from curate.selection import decide
-from curate.tables import connect, one_row
+from curate.tables import one_row
 from index.catalog import Catalog, literal
 from index.contents import damaged_contents
 from index.errors import KdcurateError
@@ -155,7 +154,8 @@ def _derive(catalog: Catalog, manifest: Manifest, found: Verified, progress: Pro
             query = f"SELECT * FROM decisions WHERE manifest = {literal(manifest.name)}"
             catalog.write_parquet(query, stored)
             found.derived_hash = derived.content_hash
-            found.differences = _differences(stored, decisions)
+            has_grown = found.new_images > 0
+            found.differences = count_differences(stored, decisions, has_grown=has_grown)
     except KdcurateError as error:
         found.not_derived = str(error)
         found.problems.append(f"it cannot be derived again: {error}")
@@ -183,13 +183,6 @@ def _pool(catalog: Catalog, manifest: Manifest) -> Pool:
         decided_by=manifest.name,
         reference=manifest.options.get("reference"),
     )
-
-
-def _differences(stored: Path, derived: Path) -> dict[str, int]:
-    with connect(stored.parent) as connection:
-        query = _DIFFERENCES.format(stored=literal(stored), derived=literal(derived))
-        counts: dict[str, Any] = one_row(connection, query)
-    return {what: count for what, count in counts.items() if count}
 
 
 def _check_files(
@@ -226,21 +219,4 @@ SELECT (SELECT count(*) FROM images i ANTI JOIN
         (FROM decisions WHERE manifest = ?) d ON d.image_id = i.id) AS new,
        count(*) AS gone, count(*) FILTER (d.selected) AS gone_selected
 FROM decisions d ANTI JOIN images i ON i.id = d.image_id WHERE d.manifest = ?
-"""
-# Scores are floats of exponentials, which another processor may round another way.
-_DIFFERENCES = """
-WITH pairs AS (
-    SELECT s.image_id IS NULL OR d.image_id IS NULL AS alone,
-           s.selected AS s1, d.selected AS d1, s."rank" AS s2, d."rank" AS d2,
-           s.pseudo_label AS s3, d.pseudo_label AS d3, s.weight AS s4, d.weight AS d4,
-           s.reason AS s5, d.reason AS d5, s.score AS s6, d.score AS d6
-    FROM read_parquet({stored}) s FULL JOIN read_parquet({derived}) d USING (image_id)
-)
-SELECT count(*) FILTER (alone) AS "presence",
-       count(*) FILTER (s1 <> d1) AS "selection",
-       count(*) FILTER (NOT alone AND s2 IS DISTINCT FROM d2) AS "rank",
-       count(*) FILTER (s3 <> d3) AS "pseudo-label", count(*) FILTER (s4 <> d4) AS "weight",
-       count(*) FILTER (s5 <> d5) AS "reason",
-       count(*) FILTER (abs(s6 - d6) > 1e-5 * greatest(1, abs(s6))) AS "score"
-FROM pairs
 """

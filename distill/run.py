@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from distill.begun import forget_begun, write_begun
 from distill.checkpoint import checkpoint_path
 from distill.datafree import run as datafree
 from distill.draws import step_seed
@@ -117,6 +118,7 @@ def distill(
         if finished and _has_all(finished, options):
             progress.say(f"run {name} is finished: its result is read, nothing is trained")
             return finished
+        processes.of_first(lambda: write_begun(catalog, folder, options.manifest, identity))
         if selection is None:
             if finished:  # only what is missing is asked for: what is there stays
                 options = replace(
@@ -186,7 +188,10 @@ def _alone(folder: Path) -> Iterator[None]:
     with locked(folder / ".lock", f"another process trains {folder.name}"):
         remove_leftovers(folder)
         remove_leftovers(folder / "checkpoint")
-        yield
+        try:
+            yield
+        finally:
+            forget_begun(folder)
 
 
 def _asks_the_first(run: str, ids: NDArray[np.int64]) -> Reselect:  # noqa: ARG001

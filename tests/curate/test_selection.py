@@ -95,6 +95,22 @@ def test_order_path_and_batch_sizes_do_not_change_what_is_selected(
         assert (here.name, here.eligible) == (there.name, there.eligible)
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_number_of_workers_does_not_change_what_is_selected(
+    pool: Pool, crawl: Path, teacher: str, student: str, tmp_path: Path, workers: int
+) -> None:
+    """The pool of all tests was indexed and scored without any."""
+    catalog = Catalog(tmp_path / "other")
+    build_index(catalog.workspace, [str(crawl)], load_embedder(teacher), workers=workers)
+    other = scored_pool(catalog, teacher, student, workers=workers)
+    for options in (
+        replace(KD3, alpha=0.4),
+        SelectOptions("bn_shift", budget=24, balance="full", diversity="kcenter"),
+    ):
+        here, there = select(pool, None, options), select(other, None, options)
+        assert (here.name, here.content_hash) == (there.name, there.content_hash)
+
+
 def test_reverse_takes_the_worst_first(pool: Pool, workspace: Path) -> None:
     select(pool, "best", SelectOptions("msp", budget=5))
     select(pool, "worst", SelectOptions("msp", budget=5, reverse=True))

@@ -86,6 +86,67 @@ def test_a_ledger_that_was_changed_is_found(pool: Pool, workspace: Path) -> None
     assert "derived again it decides differently" in found.problems[1]
 
 
+CHANGES = {
+    "threshold": "threshold = threshold + 0.001",
+    "no threshold": "threshold = NULL",
+    "confidence": "components = map_concat(components, MAP {'teacher_confidence': 0.999::FLOAT})",
+    "estimate": "components = map_concat(components, MAP {'bn_shift': 99::FLOAT})",
+    "NaN": "components = map_concat(components, MAP {'bn_shift': 'nan'::FLOAT})",
+    "one more": "components = map_concat(components, MAP {'nice': 1::FLOAT})",
+    "an estimate more": "components = map_concat(components, MAP {'knn': 1::FLOAT})",
+    "an estimate less": "components = map_from_entries(list_filter(map_entries(components), "
+    "lambda entry: entry.key <> 'bn_shift'))",
+    "none": "components = MAP {}",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_explanation_is_found(pool: Pool, workspace: Path, change: str) -> None:
+    select(pool, "first", KD3)
+    with Catalog(workspace).write() as connection:
+        connection.execute(f'UPDATE ledger SET {CHANGES[change]} WHERE "rank" <= 3')
+    found = verify_manifest(pool.catalog, "first")
+    what = "threshold" if "threshold" in change else "components"
+    assert found.differences == {what: 3} and not found.is_whole
+    assert found.derived_hash == found.content_hash
+    assert len(found.problems) == 1 and f"{what} of 3;" in found.problems[0]
+
+
+def test_a_component_that_all_rows_lack_is_found(pool: Pool, workspace: Path) -> None:
+    select(pool, "first", KD3)
+    keeps = "lambda entry: entry.key <> 'teacher_confidence'"
+    with Catalog(workspace).write() as connection:
+        connection.execute(
+            "UPDATE ledger SET components = "
+            f"map_from_entries(list_filter(map_entries(components), {keeps}))"
+        )
+    assert verify_manifest(pool.catalog, "first").differences == {"components": IMAGES}
+
+
+def test_what_another_processor_rounds_otherwise_is_no_change(pool: Pool, workspace: Path) -> None:
+    select(pool, "first", KD3)
+    with Catalog(workspace).write() as connection:
+        connection.execute(
+            "UPDATE ledger SET score = score + 1e-6, threshold = threshold - 1e-6, components = "
+            "map_concat(components, MAP {'bn_shift': (components['bn_shift'] * (1 + 1e-6))::FLOAT})"
+        )
+    assert verify_manifest(pool.catalog, "first").is_whole
+
+
+def test_estimates_that_are_fitted_later_are_no_change(pool: Pool) -> None:
+    with_vectors = replace(KD3, diversity="kcenter")
+    select(pool, "before", with_vectors)
+    select(pool, "fits", SelectOptions("odsd_like", budget=5))
+    select(pool, "after", with_vectors)
+    select(pool, "reads no vectors", SelectOptions("msp", budget=5))
+    for name in ("before", "fits", "after", "reads no vectors"):
+        assert verify_manifest(pool.catalog, name).problems == []
+    known = "SELECT any_value(components['odsd'] IS NOT NULL) FROM decisions WHERE manifest = ?"
+    names = ("before", "after", "reads no vectors")
+    workspace = pool.catalog.workspace
+    assert [query(workspace, known, name) for name in names] == [[(False,)], [(True,)], [(True,)]]
+
+
 def test_rows_that_are_gone_are_found(pool: Pool, workspace: Path) -> None:
     select(pool, "first", KD3)
     with Catalog(workspace).write() as connection:

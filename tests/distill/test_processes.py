@@ -100,3 +100,5 @@ def test_a_run_has_one_row_and_both_know_its_result(both: Both) -> None:
     names = ("clipped", "plain", "shared")
     assert rows == [(f"{name}-{count}", 6, str(count)) for name in names for count in (1, 2)]
     assert metrics is not None and metrics[0] == metrics[1]
+    begun = json.loads((workspace / "runs" / "plain-2" / "begun.json").read_text())
+    assert (begun["manifest"], begun["options"]["processes"]) == ("first", 2)
