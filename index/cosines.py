@@ -43,7 +43,7 @@ def pair_cosines(
 class StoredVectors:
     """Looks up stored vectors where they lie, in part files mapped into memory.
 
-    For many look-ups: memory holds 24 bytes an image, for where its vector is, and what the system
+    For many look-ups: memory holds 16 bytes an image, for where its vector is, and what the system
     keeps of the files as long as nothing else wants that memory.
     """
 

@@ -38,7 +38,8 @@ def duplicates(
     """List groups of images that show the same thing, and store them in the table duplicates.
 
     An exact copy is one image at several places; its size counts the places. `kdcurate select`
-    keeps one image of each other group with --perceptual and --near-duplicates.
+    keeps one image of each other group with --perceptual and --near-duplicates. What was found at
+    10 or more places is marked a placeholder: `select --max-copies 9` leaves it out.
 
     Example: kdcurate duplicates -w WS --kind perceptual --bits 4 --limit 10
     """
@@ -83,10 +84,14 @@ def _row(group: Group) -> list[str | int]:
     ids = list(map(str, group.ids))
     if group.kind != "exact" and len(ids) < group.size:
         ids.append("...")
-    return [group.kind, group.size, " ".join(ids), "  ".join(group.locations)]
+    kind = f"{group.kind}, placeholder" if group.placeholder else group.kind
+    return [kind, group.size, " ".join(ids), "  ".join(group.locations)]
 
 
 def _summary(found: Listing) -> str:
     if found.kind == "exact":
-        return f"exact: {found.groups} images at {found.members} places"
+        said = f"exact: {found.groups} images at {found.members} places"
+        if found.placeholders:
+            said += f", of them placeholders: {found.placeholders} (select --max-copies 9)"
+        return said
     return f"{found.kind}: {found.members} images in {found.groups} groups"

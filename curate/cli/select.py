@@ -80,14 +80,15 @@ def select(
     near_duplicates: Annotated[
         float | None,
         typer.Option(
-            help="Keep one of each group whose embeddings' cosine is at least this (0.999)."
+            help="Keep one of each group whose embeddings' cosine is at least this, e.g. 0.999. "
+            "Off unless given."
         ),
     ] = None,
     perceptual: Annotated[
         int | None,
         typer.Option(
             help="Keep one of each group whose difference hashes differ in so many bits, e.g. 4; "
-            "with --near-duplicates, of each group by either."
+            "with --near-duplicates, of each group by either. Off unless given."
         ),
     ] = None,
     reverse: Annotated[

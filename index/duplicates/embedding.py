@@ -47,7 +47,7 @@ def near_duplicate_groups(
     Each image is joined with those of its 32 nearest neighbours whose cosine, by the stored
     vectors, is at least `cosine`; groups are the connected parts. The neighbours are those that the
     index sees: where it is not exact (see `recall_at_10`), some are missed, never too many joined;
-    `progress` is told. Memory is some 32 bytes an image beside the index, never a square matrix.
+    `progress` is told. Memory is some 24 bytes an image beside the index, never a square matrix.
 
     Returns:
         ids (n,) of the images in groups of two or more, and their group (n,): its smallest id.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from index.catalog import Catalog, one
@@ -19,7 +19,8 @@ class Group:
     """Images that show the same thing.
 
     `size` counts places for exact copies, which share one id, and images otherwise; `ids` are
-    its 8 smallest, `locations` the first 3 in the order of their names.
+    its 8 smallest, `locations` the first 3 in the order of their names. It is a `placeholder` where
+    one of its images stands in the view placeholders, such as a server's "image unavailable".
     """
 
     kind: str
@@ -27,16 +28,21 @@ class Group:
     size: int
     ids: list[int]
     locations: list[str]
+    placeholder: bool = False
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The largest groups of one kind, how many there are in all, and their sizes summed."""
+    """The largest groups of one kind, how many there are in all, and their sizes summed.
+
+    Of exact copies, also how many of the groups are placeholders.
+    """
 
     kind: str
     largest: list[Group]
     groups: int
     members: int
+    placeholders: int = 0
 
 
 def list_exact(catalog: Catalog, limit: int) -> Listing:
@@ -44,11 +50,12 @@ def list_exact(catalog: Catalog, limit: int) -> Listing:
     with catalog.read() as connection:
         total = one(connection, f"SELECT count(*), sum(size)::BIGINT FROM ({_EXACT})")
         rows = connection.execute(
-            f"SELECT size, [image_id], locations FROM ({_EXACT}) "
+            f"SELECT size, [image_id], locations, image_id IN {_PLACEHOLDERS} FROM ({_EXACT}) "
             "ORDER BY size DESC, image_id LIMIT ?",
             [limit],
         ).fetchall()
-    return _listing(EXACT, None, rows, total)
+        (placeholders,) = one(connection, f"SELECT count(*) FROM {_PLACEHOLDERS}") or (0,)
+    return replace(_listing(EXACT, None, rows, total), placeholders=placeholders)
 
 
 def list_stored(
@@ -76,6 +83,7 @@ def _listing(
     return Listing(kind, [Group(kind, bound, *row) for row in rows], groups, members or 0)
 
 
+_PLACEHOLDERS = "(SELECT image_id FROM placeholders)"
 _SAME = "kind = ? AND bound = ? AND embedder IS NOT DISTINCT FROM ?"
 _EXACT = f"""
     SELECT image_id, count(*) AS size, min(uri, {_LOCATIONS}) AS locations
@@ -89,7 +97,10 @@ shown AS (
 ), places AS (
     SELECT group_id, min(uri, {_LOCATIONS}) AS locations
     FROM shown JOIN members USING (group_id) JOIN locations USING (image_id) GROUP BY group_id
+), unavailable AS (
+    SELECT group_id FROM members WHERE image_id IN {_PLACEHOLDERS}
 )
-SELECT size, ids, coalesce(locations, []) FROM shown LEFT JOIN places USING (group_id)
+SELECT size, ids, coalesce(locations, []), group_id IN (FROM unavailable)
+FROM shown LEFT JOIN places USING (group_id)
 ORDER BY size DESC, group_id
 """

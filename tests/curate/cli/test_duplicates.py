@@ -24,7 +24,8 @@ def test_every_kind_is_listed_the_largest_first(kdcurate: Kdcurate, workspace: P
     assert kinds.count("embedding") >= NEAR
     sizes = [group["size"] for group in groups]
     assert sizes == sorted(sizes, reverse=True)
-    assert set(groups[0]) == {"kind", "bound", "size", "ids", "locations"}
+    assert set(groups[0]) == {"kind", "bound", "size", "ids", "locations", "placeholder"}
+    assert not any(group["placeholder"] for group in groups)
     assert {group["bound"] for group in groups} == {None, 4, 0.9999}
     summary = found.err.splitlines()[-1]
     assert f"exact: {COPIES} images at {2 * COPIES} places; perceptual: " in summary
@@ -52,6 +53,22 @@ def test_exact_copies_show_where_they_were_found(kdcurate: Kdcurate, scored: Poo
     names = [[Path(place).name for place in group["locations"]] for group in found]
     assert sorted(names) == [[f"copy-{n}.png", f"picture-{n:02d}.png"] for n in range(COPIES)]
     assert [group["size"] for group in found] == [2] * COPIES
+
+
+def test_a_placeholder_is_marked(kdcurate: Kdcurate, workspace: Path) -> None:
+    with Catalog(workspace).write() as connection:
+        connection.execute(
+            "INSERT INTO locations SELECT * EXCLUDE (n) REPLACE (uri || n AS uri) "
+            "FROM (FROM locations ORDER BY uri LIMIT 1), range(50) t(n)"
+        )
+    command = ("duplicates", "-w", workspace, "--kind", "exact")
+    first, second, *_ = json.loads(kdcurate(*command, "--json").out)
+    assert (first["size"] > 50, first["placeholder"]) == (True, True)
+    assert (second["size"], second["placeholder"]) == (2, False)
+    found = kdcurate(*command)
+    marked = [line for line in found.out.splitlines() if line.startswith("exact, placeholder ")]
+    assert len(marked) == 1 and str(first["ids"][0]) in marked[0]
+    assert "of them placeholders: 1 (select --max-copies 9)" in found.err
 
 
 def test_without_an_index_there_is_no_kind_embedding(kdcurate: Kdcurate, workspace: Path) -> None:

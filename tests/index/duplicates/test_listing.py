@@ -62,6 +62,23 @@ def test_only_the_relation_that_is_asked_for_is_listed(catalog: Catalog) -> None
     assert list_stored(catalog, "perceptual", 1, "e", 5).groups == 0
 
 
+def test_what_lies_at_ten_places_is_marked_a_placeholder(catalog: Catalog) -> None:
+    locate(catalog, {f"missing-{n}": 30 for n in range(6)})  # four more make ten
+    found = list_exact(catalog, 5)
+    assert [(group.ids, group.placeholder) for group in found.largest] == [
+        ([30], True),
+        ([20], False),
+    ]
+    assert (found.groups, found.placeholders) == (2, 1)
+    find_by_hash(catalog, 1)
+    stored = list_stored(catalog, "perceptual", 1, None, 5).largest
+    assert [(group.ids[0], group.placeholder) for group in stored] == [
+        (10, False),
+        (20, False),
+        (30, True),
+    ]
+
+
 def test_without_copies_nothing_is_listed(tmp_path: Path) -> None:
     store(Catalog(tmp_path), [1], [7])
     found = list_exact(Catalog(tmp_path), 5)
