@@ -87,6 +87,39 @@ WRITES = [
     "SELEC 1",
     "SELECT (",
 ]
+PREDICATES = [
+    "true; DROP TABLE images",
+    "true) OR (true",
+    "true) --",
+    "true /*",
+    "true GROUP BY id",
+    "true LIMIT 1",
+    "true UNION SELECT 1",
+    "id IN (SELECT image_id FROM failures)",
+    "EXISTS (FROM read_text('/etc/passwd'))",
+    "row_number() OVER () > 1",
+    "COLUMNS(*) IS NOT NULL",
+    "? = 1",
+    "#1 > 0",
+    "random() < 0.5",
+    "added_at < now()",
+    "added_at < current_timestamp",
+    "added_at::DATE < current_date",
+    "age(added_at::TIMESTAMP) > INTERVAL 1 DAY",
+    "uuid() > 'a'",
+    "main.random() < 0.5",
+    "error('x')",
+    "sleep_ms(100000) IS NULL",
+    "getvariable('x') = 1",
+    "current_setting('memory_limit') = 'x'",
+    "get_block_size('x') = 1",
+    "ago(INTERVAL 1 DAY) > added_at",
+    "read_text('/etc/passwd') = 'x'",
+    "count(*) > 1",
+    "",
+    "  -- nothing",
+    "\0",
+]
 
 
 @pytest.fixture(scope="module")
@@ -222,42 +255,7 @@ def test_a_result_without_end_is_printed_as_it_comes(workspace: Path, how: str) 
     assert all(line.endswith("\n") for line in lines)
 
 
-@pytest.mark.parametrize(
-    "predicate",
-    [
-        "true; DROP TABLE images",
-        "true) OR (true",
-        "true) --",
-        "true /*",
-        "true GROUP BY id",
-        "true LIMIT 1",
-        "true UNION SELECT 1",
-        "id IN (SELECT image_id FROM failures)",
-        "EXISTS (FROM read_text('/etc/passwd'))",
-        "row_number() OVER () > 1",
-        "COLUMNS(*) IS NOT NULL",
-        "? = 1",
-        "#1 > 0",
-        "random() < 0.5",
-        "added_at < now()",
-        "added_at < current_timestamp",
-        "added_at::DATE < current_date",
-        "age(added_at::TIMESTAMP) > INTERVAL 1 DAY",
-        "uuid() > 'a'",
-        "main.random() < 0.5",
-        "error('x')",
-        "sleep_ms(100000) IS NULL",
-        "getvariable('x') = 1",
-        "current_setting('memory_limit') = 'x'",
-        "get_block_size('x') = 1",
-        "ago(INTERVAL 1 DAY) > added_at",
-        "read_text('/etc/passwd') = 'x'",
-        "count(*) > 1",
-        "",
-        "  -- nothing",
-        "\0",
-    ],
-)
+@pytest.mark.parametrize("predicate", PREDICATES)
 def test_a_predicate_is_one_steady_expression(root: Path, predicate: str) -> None:
     before = everything(root)
     catalog, filters = Catalog(root / "ws"), Filters(where=predicate)
