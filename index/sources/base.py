@@ -32,6 +32,7 @@ class Partition:
     """A slice of a source that one worker reads; `key` changes when its content changes.
 
     `entries` says what stands in it, in values that JSON holds: it may wait on disk for its turn.
+    `out_of_reach`: the container cannot be opened for the moment, and what it held is not gone.
     """
 
     key: str
@@ -39,6 +40,7 @@ class Partition:
     container: str
     entries: tuple[Any, ...]
     count: int
+    out_of_reach: bool = False
 
 
 @dataclass(frozen=True)
