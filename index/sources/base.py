@@ -15,7 +15,10 @@ from index.sources.places import Place, Url
 
 @dataclass(frozen=True)
 class Item:
-    """One image of a source: its bytes, or the reason why there are none, which may pass."""
+    """One image of a source: its bytes, or the reason why there are none, which may pass.
+
+    `kind` says what reads it again where that is not its partition's kind.
+    """
 
     uri: str
     container: str
@@ -24,6 +27,7 @@ class Item:
     data: bytes = b""
     error: str = ""
     transient: bool = False
+    kind: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
 
 
