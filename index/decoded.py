@@ -109,7 +109,7 @@ def gather(partition: Partition, decoder: Decoder, found: Iterable[Outcome]) -> 
             {
                 "image_id": key,
                 **place,
-                "kind": partition.kind,
+                "kind": item.kind or partition.kind,
                 "position": item.position,
                 "length": item.length,
                 "metadata": sources.metadata_json(item),

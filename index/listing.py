@@ -67,7 +67,8 @@ def list_sources(
     ):
         for part in sources.partitions(source_names, options):
             found += 1
-            write_listed({"key": part.key, "container": part.container})
+            if not part.out_of_reach:  # what is listed of a container is all that it holds
+                write_listed({"key": part.key, "container": part.container})
             if part.key not in settled:
                 settled.add(part.key)
                 write_todo(vars(part))

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from index.decoding import FORMATS
 from index.errors import DataError, UsageError
-from index.sources import files, lists, parquet, tar
+from index.sources import files, lists, parquet, tar, unopened
 from index.sources.base import Item, Partition, SourceKind, SourceOptions, metadata_json
 from index.sources.places import Place, Url, is_url
 
@@ -34,23 +34,50 @@ _KINDS: dict[str, SourceKind] = {
     "list": SourceKind(lists.matches, lists.partitions, lists.read, lists.fetch),
     "parquet": SourceKind(parquet.matches, parquet.partitions, parquet.read, parquet.fetch),
     "tar": SourceKind(tar.matches, tar.partitions, tar.read, tar.fetch),
+    "unopened": SourceKind(unopened.matches, unopened.partitions, unopened.read, unopened.fetch),
 }
 
 
 def partitions(sources: Sequence[str], options: SourceOptions | None = None) -> Iterator[Partition]:
     """Cut sources (folder, image, *.parquet, *.tar, list, or a glob) into partitions.
 
+    Of several files, one that is there but cannot be opened becomes a partition with one failure.
+
     Raises:
-        DataError: a source that does not exist or that no kind of source opens.
+        DataError: a source that does not exist or that no kind of source opens, a folder that
+            cannot be listed, or not a single container that can be opened.
     """
     options = options or SourceOptions()
-    for source in sources:
-        for path in _expand(source):
-            found = _KINDS[_kind_of(path, options)].partitions(path, options)
-            for part in _reached(str(path), found):
-                # Other formats are other results: what is done with some is not done with all.
-                few = "" if options.formats == FORMATS else ":" + ",".join(options.formats)
+    paths = list(dict.fromkeys(path for source in sources for path in _expand(source)))
+    # Other formats are other results: what is done with some is not done with all.
+    few = "" if options.formats == FORMATS else ":" + ",".join(options.formats)
+    opened, failed = 0, 0
+    for path in paths:
+        kind, begun = _KINDS[_kind_of(path, options)], False
+        try:
+            for part in _reached(str(path), kind.partitions(path, options)):
+                begun = True
                 yield replace(part, key=part.key + few)
+            opened += 1
+        except DataError as error:
+            failed += 1
+            if len(paths) == 1 or not _fails_alone(path, error, begun):
+                raise
+            if failed == len(paths) and not opened:
+                raise DataError(f"none of {failed} sources can be opened: {error}") from error
+            part = unopened.partition(path, error)
+            yield replace(part, key=part.key + few)
+
+
+def _fails_alone(path: Place, error: DataError, begun: bool) -> bool:
+    """Tell whether the other containers may be read without this one.
+
+    Not without a folder or the rest of a list that may be there at the next attempt: what they hold
+    would count as gone. A file that went away meanwhile says nothing either.
+    """
+    if isinstance(error.__cause__, FileNotFoundError) or path.is_dir():
+        return False
+    return not (begun and unopened.passes(error))
 
 
 def check(sources: Sequence[str], options: SourceOptions | None = None) -> None:

@@ -16,7 +16,10 @@ from index.sources.places import Place, Url
 
 @dataclass(frozen=True)
 class Item:
-    """One image of a source: its bytes, or the reason why there are none, which may pass."""
+    """One image of a source: its bytes, or the reason why there are none, which may pass.
+
+    `kind` says what reads it again where that is not its partition's kind.
+    """
 
     uri: str
     container: str
@@ -25,6 +28,7 @@ class Item:
     data: bytes = b""
     error: str = ""
     transient: bool = False
+    kind: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
 
 
@@ -33,6 +37,7 @@ class Partition:
     """A slice of a source that one worker reads; `key` changes when its content changes.
 
     `entries` says what stands in it, in values that JSON holds: it may wait on disk for its turn.
+    `out_of_reach`: the container cannot be opened for the moment, and what it held is not gone.
     """
 
     key: str
@@ -40,6 +45,7 @@ class Partition:
     container: str
     entries: tuple[Any, ...]
     count: int
+    out_of_reach: bool = False
 
 
 @dataclass(frozen=True)

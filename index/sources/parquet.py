@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import duckdb
@@ -20,6 +21,8 @@ from index.sources.base import (
     partition_key,
 )
 from index.sources.places import Place, not_fetched, place, said_by, tables
+from index.sources.referenced import KIND as REFERENCED
+from index.sources.referenced import referenced
 from index.sources.retries import Retries, may_pass
 
 KIND = "parquet"
@@ -32,10 +35,14 @@ _IMAGE_COLUMNS = ("image", "img", "jpg", "png", "bytes", "image_bytes", "data")
 
 
 class ImageColumn(NamedTuple):
-    """A column of images: its name, and the SQL expression that yields their bytes."""
+    """A column of images: its name, and the SQL expression that yields their bytes.
+
+    `may_refer`: it also has a path, where the image of a row without bytes lies.
+    """
 
     name: str
     bytes: str
+    may_refer: bool = False
 
 
 def matches(path: Place, options: SourceOptions) -> bool:
@@ -47,24 +54,30 @@ def partitions(path: Place, options: SourceOptions) -> Iterator[Partition]:
     """Cut a file into ranges of rows; an image column that was named is part of their kind."""
     rows = _row_count(path)
     stamp = fingerprint(path)
-    column = image_column(path, options.image_column or "").name
+    column = image_column(path, options.image_column or "")
+    elsewhere = referenced(path, column.name) if column.may_refer else []
     kind = f"{KIND}:{options.image_column}" if options.image_column else KIND
     for start in range(0, rows, _ROWS_A_PARTITION):
         stop = min(start + _ROWS_A_PARTITION, rows)
-        key = partition_key(kind, stamp, start)
-        yield Partition(key, kind, str(path), (start, stop, column), stop - start)
+        listed = [entry for entry in elsewhere if start <= entry[0] < stop]
+        key = partition_key(kind, stamp, start, *([listed] if listed else []))
+        yield Partition(key, kind, str(path), (start, stop, column.name, listed), stop - start)
 
 
 def read(partition: Partition) -> Iterator[Item]:
     """Read a range of rows; every other column travels along as metadata."""
-    start, stop, column = partition.entries
+    start, stop, column, listed = partition.entries
+    elsewhere = {row: entry for row, *entry in listed}
     path = partition.container
     retries, attempt = Retries(), 0
     while start < stop:
         try:
-            for item in _items(path, column, start, stop):
-                yield item
-                start = item.position + 1
+            for row, item in _items(path, column, start, stop):
+                if item.error and row in elsewhere:
+                    yield _read_elsewhere(item, elsewhere[row], retries)
+                else:
+                    yield item
+                start = row + 1
             return
         except duckdb.Error as error:
             if retries.waited(error, attempt):
@@ -80,7 +93,7 @@ def read(partition: Partition) -> Iterator[Item]:
             return
 
 
-def _items(path: str, column: str, start: int, stop: int) -> Iterator[Item]:
+def _items(path: str, column: str, start: int, stop: int) -> Iterator[tuple[int, Item]]:
     quoted = _quoted(column)
     with tables(place(path)) as (connection, file):
         cursor = connection.execute(
@@ -92,7 +105,7 @@ def _items(path: str, column: str, start: int, stop: int) -> Iterator[Item]:
         names = [column[0] for column in cursor.description]
         while rows := cursor.fetchmany(64):
             for row in rows:
-                yield _item(path, names, row)
+                yield row[-1], _item(path, names, row)
 
 
 def fetch(container: str, places: Sequence[tuple[int, int]], column: str = "") -> Iterator[bytes]:
@@ -145,7 +158,8 @@ def find_image_column(columns: Sequence[tuple[str, Any]], named: str = "") -> Im
         if kind == "BLOB":
             return ImageColumn(name, _quoted(name))
         if kind.id == "struct" and dict(kind.children).get("bytes") == "BLOB":
-            return ImageColumn(name, f"{_quoted(name)}.bytes")
+            may_refer = dict(kind.children).get("path") == "VARCHAR"
+            return ImageColumn(name, f"{_quoted(name)}.bytes", may_refer)
     return None
 
 
@@ -190,13 +204,21 @@ def _item(path: str, names: list[str], row: tuple[Any, ...]) -> Item:
     image, position = row[0], row[-1]
     data = image["bytes"] if isinstance(image, dict) else image
     uri = f"{path}#{position}"
-    if data is None:
-        return Item(uri, path, position, 0, error="no image bytes in this row")
-    if len(data) > files.MAX_BYTES:
-        return Item(uri, path, position, len(data), error=files.too_large(len(data)))
     others = dict(zip(names[1:-1], row[1:-1], strict=True))
     metadata = carried(others | _beside_bytes(names[0], image, others))
+    if data is None:
+        why = "no image bytes in this row"
+        return Item(uri, path, position, 0, error=why, metadata=metadata)
+    if len(data) > files.MAX_BYTES:
+        return Item(uri, path, position, len(data), error=files.too_large(len(data)))
     return Item(uri, path, position, len(data), data, metadata=metadata)
+
+
+def _read_elsewhere(item: Item, entry: Sequence[Any], retries: Retries) -> Item:
+    name, size, _, reason = entry
+    if reason:
+        return replace(item, error=reason)
+    return replace(files.read_file(name, size, item.metadata, retries), kind=REFERENCED)
 
 
 def _beside_bytes(column: str, image: Any, others: Mapping[str, Any]) -> dict[str, Any]:

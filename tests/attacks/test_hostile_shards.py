@@ -131,6 +131,9 @@ def test_what_is_no_tar_is_named(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "s.tar").write_bytes(data)
     with pytest.raises(DataError, match=r"not a readable tar: .*s\.tar"):
         build(tmp_path / "ws", tmp_path / "s.tar")
+    write_tar(tmp_path / "good.tar", {"good.png": png(0)})
+    assert build(tmp_path / "ws", tmp_path / "*.tar").images == 1
+    assert failures(tmp_path / "ws")["s.tar"].startswith("not a readable tar (")
 
 
 def test_hostile_side_files_stay_text(tmp_path: Path) -> None:
@@ -231,10 +234,14 @@ def test_a_parquet_file_of_the_wrong_shape_is_named(tmp_path: Path, query: str, 
 def test_what_is_no_parquet_is_named(tmp_path: Path) -> None:
     path = tmp_path / "s.parquet"
     whole = write_parquet(tmp_path / "w.parquet", "SELECT 'x'::BLOB AS image").read_bytes()
+    good = write_tar(tmp_path / "good.tar", {"good.png": png(0)})
     for data in (b"", b"<html>", b"PAR1" + bytes(100) + b"PAR1", whole[:-9]):
         path.write_bytes(data)
         with pytest.raises(DataError, match=r"not a readable Parquet file: .*s\.parquet"):
             build(tmp_path / "ws", path)
+        assert build(tmp_path / "ws", path, good).images == 1
+        said = "not a readable Parquet file; mend or remove it"
+        assert failures(tmp_path / "ws") == {"s.parquet": said}
 
 
 def test_damaged_pages_of_a_parquet_file_are_failures(tmp_path: Path) -> None:
