@@ -67,6 +67,9 @@ def test_it_selects_under_its_name(installed: Path, command: list[object]) -> No
     assert json.loads(done.stdout)["strategy"] == "shorter_side"
     found = "SELECT count(*), count(*) FILTER (components['side'] = 16) FROM decisions"
     assert query(workspace_of(command), found) == [(IMAGES, IMAGES)]
+    terms = "components['side'] + components['teacher_confidence']"
+    far = f"SELECT count(*) FROM decisions WHERE abs(score - ({terms})) > 1e-4"
+    assert query(workspace_of(command), far) == [(0,)]
 
 
 def test_it_can_be_named_in_a_rank(installed: Path, command: list[object]) -> None:

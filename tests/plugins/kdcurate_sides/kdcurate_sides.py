@@ -14,10 +14,9 @@ class ShorterSide(Unthresholded):
     needs = ("width", "height")
 
     def score(self, batch: Batch) -> Scored:
-        """Take the shorter side, and the label of the teacher."""
+        """Take the shorter side, and confidence and label of the teacher."""
         side = np.minimum(batch.signals["width"], batch.signals["height"])
-        first = batch.teacher[:, 0]
-        return Scored(side + first / 1000, top_label(batch.teacher), {"side": side})
+        return Scored(side + batch.confidence, top_label(batch.teacher), {"side": side})
 
 
 class Unrankable(Unthresholded):
