@@ -73,7 +73,8 @@ def list_sources(
                 partitions, images = partitions + 1, images + part.count
             advance(part.count)
     if not found:
-        raise NothingSelectedError(f"no images in {', '.join(source_names)}: nothing to build")
+        instead = sources.instead_of_images(source_names) or "nothing to build"
+        raise NothingSelectedError(f"no images in {', '.join(source_names)}: {instead}")
     return Listing(listed, todo, partitions, images)
 
 
