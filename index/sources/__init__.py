@@ -90,9 +90,15 @@ def check(sources: Sequence[str], options: SourceOptions | None = None) -> None:
         UsageError: an option that none of the sources takes.
     """
     options = options or SourceOptions()
-    kinds = {_kind_of(path, options) for source in sources for path in _expand(source)}
-    if options.image_column and "parquet" not in kinds:
-        raise UsageError("--image-column is for Parquet files: none of the sources is one")
+    found = {path: _kind_of(path, options) for source in sources for path in _expand(source)}
+    have_columns = (
+        kind == "parquet" or (kind == "list" and path.suffix.lower() != ".txt")
+        for path, kind in found.items()
+    )
+    if options.image_column and not any(have_columns):
+        raise UsageError(
+            "--image-column is for Parquet files and lists with columns: none of the sources is one"
+        )
 
 
 def instead_of_images(sources: Sequence[str]) -> str:
