@@ -77,9 +77,8 @@ def list_sources(
     aside = ", ".join(f"{count:,} {kind}" for kind, count in options.left_aside.items() if count)
     if not found:
         told = f" (not looked at: {aside})" if aside else ""
-        raise NothingSelectedError(
-            f"no images in {', '.join(source_names)}{told}: nothing to build"
-        )
+        instead = sources.instead_of_images(source_names) or "nothing to build"
+        raise NothingSelectedError(f"no images in {', '.join(source_names)}{told}: {instead}")
     if aside:
         progress.say(f"not looked at in folders: {aside}")
     return Listing(listed, todo, partitions, images)

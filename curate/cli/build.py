@@ -45,7 +45,10 @@ def build_index(
     ] = None,
     image_column: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Column of Parquet files that holds the images."),
+        typer.Option(
+            metavar="NAME",
+            help="Column of Parquet files that holds the images, or of lists that holds the paths.",
+        ),
     ] = None,
     formats: Annotated[
         str | None,

@@ -14,6 +14,7 @@ from index.errors import DataError, UsageError
 from index.sources import files, lists, parquet, tar, unopened
 from index.sources.base import Item, Partition, SourceKind, SourceOptions, metadata_json
 from index.sources.places import Place, Url, is_url
+from index.sources.tree import files_below
 
 __all__ = [
     "Item",
@@ -21,6 +22,7 @@ __all__ = [
     "SourceOptions",
     "check",
     "fetch",
+    "instead_of_images",
     "metadata_json",
     "partitions",
     "read",
@@ -88,9 +90,29 @@ def check(sources: Sequence[str], options: SourceOptions | None = None) -> None:
         UsageError: an option that none of the sources takes.
     """
     options = options or SourceOptions()
-    kinds = {_kind_of(path, options) for source in sources for path in _expand(source)}
-    if options.image_column and "parquet" not in kinds:
-        raise UsageError("--image-column is for Parquet files: none of the sources is one")
+    found = {path: _kind_of(path, options) for source in sources for path in _expand(source)}
+    have_columns = (
+        kind == "parquet" or (kind == "list" and path.suffix.lower() != ".txt")
+        for path, kind in found.items()
+    )
+    if options.image_column and not any(have_columns):
+        raise UsageError(
+            "--image-column is for Parquet files and lists with columns: none of the sources is one"
+        )
+
+
+def instead_of_images(sources: Sequence[str]) -> str:
+    """Say what a folder without images holds that is read when it is given by a glob, if any."""
+    for source in sources:
+        folder = Path(source).expanduser()
+        if is_url(source) or not folder.is_dir():
+            continue
+        for suffix in (".tar", *parquet.SUFFIXES):
+            found = next(iter(files_below(str(folder), lambda name: name.endswith(suffix))), None)  # noqa: B023
+            if found:
+                between = "" if Path(found).parent == folder else "**/"
+                return f"{source} holds {suffix} files: give '{folder}/{between}*{suffix}'"
+    return ""
 
 
 def read(partition: Partition) -> Iterator[Item]:
@@ -128,7 +150,28 @@ def _expand(source: str) -> Sequence[Place]:
     found = sorted(glob.glob(str(path), recursive=True))
     if not found:
         raise DataError(f"no such source: {source} ({_KNOWN})")
-    return [Path(name).absolute() for name in found]
+    meant = [path for name in found if not _is_of_shard(path := Path(name).absolute())]
+    if not meant:
+        raise DataError(
+            f"{source} finds only what img2dataset writes beside its shards: give the shards, "
+            f"such as '{path.parent}/*.tar'"
+        )
+    return meant
+
+
+def _is_of_shard(path: Path) -> bool:
+    """Tell whether a file that a glob found tells of the shard beside it, and is no source.
+
+    The rows of such a table are joined to the shard's images when that is read.
+    """
+    if path.name.endswith("_stats.json"):
+        return True
+    if path.suffix.lower() not in parquet.SUFFIXES or not path.with_suffix(".tar").is_file():
+        return False
+    try:
+        return parquet.find_image_column(parquet.schema(path)) is None
+    except DataError:  # said beside each image of the shard
+        return True
 
 
 def _expand_url(url: Url) -> Sequence[Url]:

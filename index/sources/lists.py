@@ -27,7 +27,7 @@ def matches(path: Place, options: SourceOptions) -> bool:
     suffix = path.suffix.lower()
     if suffix in _TEXT_SUFFIXES:
         return True
-    if suffix not in parquet.SUFFIXES or options.image_column:
+    if suffix not in parquet.SUFFIXES:
         return False
     if path.with_suffix(".tar").is_file():  # img2dataset's table of that shard
         return False
@@ -36,7 +36,8 @@ def matches(path: Place, options: SourceOptions) -> bool:
     except DataError:  # the source of Parquet files says what is wrong with it
         return False
     names = [name for name, kind in columns if kind == "VARCHAR"]
-    return not parquet.find_image_column(columns) and path_column(names) is not None
+    named = options.image_column or ""
+    return not parquet.find_image_column(columns, named) and path_column(names, named) is not None
 
 
 def partitions(path: Place, options: SourceOptions) -> Iterator[Partition]:
@@ -45,9 +46,11 @@ def partitions(path: Place, options: SourceOptions) -> Iterator[Partition]:
     Like a folder's, a partition's key holds the size and time of every local file, and a row that
     is added changes one partition only.
     """
+    # The lines of a text have no columns.
+    named = options.image_column or "" if path.suffix.lower() != ".txt" else ""
     chunk: list[Entry] = []
-    for number, fields in enumerate(rows(path)):
-        entry = _entry(path, number, fields)
+    for number, fields in enumerate(rows(path, named)):
+        entry = _entry(path, number, fields, named)
         chunk.append(entry)
         if files.ends_partition(place(entry[0]).name, len(chunk)):
             yield _partition(path, chunk)
@@ -71,11 +74,11 @@ def fetch(container: str, places: Sequence[tuple[int, int]], _: str = "") -> Ite
     return files.fetch(container, places)
 
 
-def _entry(source: Place, number: int, fields: Fields) -> Entry:
+def _entry(source: Place, number: int, fields: Fields, named: str) -> Entry:
     row = f"{source}#{number}"
     if isinstance(fields, str):
         return row, 0, 0, {}, fields
-    column = path_column(list(fields))
+    column = path_column(list(fields), named)
     value = fields[column] if column is not None else None
     if not isinstance(value, str) or not value.strip():
         return row, 0, 0, {}, "no path in this row"

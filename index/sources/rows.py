@@ -25,13 +25,14 @@ _ROWS_AT_ONCE = 512
 Fields = Mapping[str, Any] | str  # a row, or why it is none
 
 
-def path_column(names: Sequence[str]) -> str | None:
-    """Return the name of the column of paths, the first that is known; None if there is none."""
+def path_column(names: Sequence[str], named: str = "") -> str | None:
+    """Return the column of paths, `named` or else the first that is known; None if not there."""
     lowered = {name.strip().lower(): name for name in reversed(names)}
-    return next((lowered[known] for known in PATH_COLUMNS if known in lowered), None)
+    wanted = (named.strip().lower(),) if named else PATH_COLUMNS
+    return next((lowered[known] for known in wanted if known in lowered), None)
 
 
-def rows(path: Place) -> Iterator[Fields]:
+def rows(path: Place, named: str = "") -> Iterator[Fields]:
     """Yield the rows of a list in their order.
 
     Raises:
@@ -41,9 +42,9 @@ def rows(path: Place) -> Iterator[Fields]:
         case ".txt":
             return ({"path": line} for _, line in _lines(path))
         case ".jsonl" | ".ndjson":
-            return _json_rows(path)
+            return _json_rows(path, named)
         case ".csv" | ".tsv":
-            return _csv_rows(path)
+            return _csv_rows(path, named)
         case _:
             return _parquet_rows(path)
 
@@ -67,7 +68,7 @@ def _all_lines(path: Place) -> Iterator[str]:
             number += 1
 
 
-def _json_rows(path: Place) -> Iterator[Fields]:
+def _json_rows(path: Place, named: str) -> Iterator[Fields]:
     any_path = False
     for _, line in _lines(path):
         try:
@@ -78,21 +79,21 @@ def _json_rows(path: Place) -> Iterator[Fields]:
         if not isinstance(fields, dict):
             yield "not a JSON object"
             continue
-        any_path = any_path or path_column(list(fields)) is not None
+        any_path = any_path or path_column(list(fields), named) is not None
         if not any_path:
-            raise _no_paths(path, list(fields))
+            raise _no_paths(path, list(fields), named)
         yield fields
 
 
-def _csv_rows(path: Place) -> Iterator[Fields]:
+def _csv_rows(path: Place, named: str) -> Iterator[Fields]:
     _, header = next(_lines(path), (0, ""))
     delimiters = "\t" if path.suffix.lower() == ".tsv" else _DELIMITERS
     for delimiter in delimiters:
         names = next(csv.reader([header], delimiter=delimiter))
-        if path_column(names) is not None:
+        if path_column(names, named) is not None:
             break
     else:
-        raise _no_paths(path, next(csv.reader([header], delimiter=delimiters[0]), []))
+        raise _no_paths(path, next(csv.reader([header], delimiter=delimiters[0]), []), named)
     unique = [name if name not in names[:i] else f"{name}_{i}" for i, name in enumerate(names)]
     any_good, why = False, ""
     for values in _csv_values(path, delimiter):
@@ -153,7 +154,9 @@ def _parquet_rows(path: Place) -> Iterator[Fields]:
             raise DataError(f"not a readable list of paths: {path} ({said}); mend it") from error
 
 
-def _no_paths(path: Place, names: Sequence[str]) -> DataError:
+def _no_paths(path: Place, names: Sequence[str], named: str) -> DataError:
     has = ", ".join(names)[:200] or "empty"
+    if named:
+        return DataError(f"{path} has no column {named} of paths: its columns are {has}")
     known = ", ".join(PATH_COLUMNS)
     return DataError(f"{path} has no column of paths ({has}): name it one of {known}")

@@ -2,39 +2,43 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import PurePosixPath
 from typing import IO, Any, Self
 
-import duckdb
-
 from index.errors import DataError
-from index.sources import files, parquet
+from index.sources import files
 from index.sources.base import (
     Item,
     Partition,
     SourceOptions,
-    carried,
     fingerprint,
     partition_key,
 )
 from index.sources.places import Place, place
 from index.sources.retries import Retries, may_pass
+from index.sources.sidecars import (
+    MOST_BYTES,
+    SUFFIXES,
+    Sidecar,
+    Sidecars,
+    beside,
+    long_key,
+    read_sidecars,
+)
 
 KIND = "tar"
-_MOST_SIDECAR_BYTES = 1024 * 1024
 _MEMBERS_A_PARTITION = 512
 # What tarfile lets through when the numbers of a header lie.
 _DAMAGE = (tarfile.TarError, ValueError, OverflowError, MemoryError, OSError)
 
 # One image member: its name, its key, the offset and length of its bytes, its side files, and the
 # reason why it cannot be read, if any.
-Entry = tuple[str, str, int, int, tuple[tuple[str, int, int], ...], str]
+Entry = tuple[str, str, int, int, tuple[Sidecar, ...], str]
 
 
 def matches(path: Place, options: SourceOptions) -> bool:
@@ -57,7 +61,7 @@ def read(partition: Partition) -> Iterator[Item]:
     That is its row in the Parquet file beside the shard, as img2dataset writes it, and the `.json`
     and `.txt` members of the shard itself, which go before.
     """
-    table = _beside(place(partition.container), {entry[1] for entry in partition.entries})
+    table = beside(place(partition.container), {entry[1] for entry in partition.entries})
     retries = Retries()
     with _Shard(place(partition.container)) as shard:
 
@@ -74,7 +78,7 @@ def read(partition: Partition) -> Iterator[Item]:
                 if len(data) != length:
                     yield replace(item, error="truncated tar member")
                     continue
-                metadata = table(key) | _metadata(read_range, sidecars)
+                metadata = table(key) | read_sidecars(read_range, sidecars)
             except OSError as error:
                 if not may_pass(error):  # the shard is gone
                     raise
@@ -90,7 +94,7 @@ def fetch(container: str, places: Sequence[tuple[int, int]], _: str = "") -> Ite
 
 def _entries(path: Place) -> list[Entry]:
     images: dict[str, tuple[str, int, int, str]] = {}
-    sidecars: dict[str, list[tuple[str, int, int]]] = {}
+    sidecars = Sidecars()
     damage = None
     try:
         with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as shard:
@@ -104,8 +108,9 @@ def _entries(path: Place) -> list[Entry]:
                 damage = f"the tar is damaged at byte {shard.offset}: {error}"
     except _DAMAGE as error:
         raise DataError(f"not a readable tar: {path} ({error}); remove it or mend it") from error
+    keys = {key for key, *_ in images.values()}
     entries: list[Entry] = [
-        (name, key, at, size, tuple(sidecars.get(key, ())), reason)
+        (name, key, at, size, sidecars.of(key, keys), reason)
         for name, (key, at, size, reason) in images.items()
     ]
     return [*entries, ("", "", 0, 0, (), damage)] if damage else entries
@@ -114,11 +119,11 @@ def _entries(path: Place) -> list[Entry]:
 def _list_member(
     member: tarfile.TarInfo,
     images: dict[str, tuple[str, int, int, str]],
-    sidecars: dict[str, list[tuple[str, int, int]]],
+    sidecars: Sidecars,
 ) -> None:
     name = os.fsencode(member.name).decode("utf-8", "backslashreplace")
     suffix = PurePosixPath(name).suffix.lower()
-    key = name[: len(name) - len(suffix)] if suffix else name
+    key = long_key(name)
     plain = member.isreg() and not member.issparse()
     if suffix in files.SUFFIXES:
         if name in images:  # a tar may hold a name twice; a uri stands for one content
@@ -126,9 +131,8 @@ def _list_member(
         # Links and devices name things outside the shard.
         reason = "" if plain else "not a regular file"
         images[name] = (key, member.offset_data, member.size, reason)
-    elif plain and suffix in (".json", ".txt") and member.size <= _MOST_SIDECAR_BYTES:
-        place = (suffix, member.offset_data, member.size)
-        sidecars.setdefault(key, []).append(place)
+    elif plain and suffix in SUFFIXES and member.size <= MOST_BYTES:
+        sidecars.add(key + suffix, member.offset_data, member.size)
 
 
 def _unread(path: Place, offset: int) -> str | None:
@@ -164,42 +168,6 @@ class _Shard:
         if self._file is not None:
             self._file.close()
         self._file = None
-
-
-def _metadata(
-    read_range: Callable[[int, int], bytes], sidecars: Sequence[tuple[str, int, int]]
-) -> dict[str, Any]:
-    metadata: dict[str, Any] = {}
-    for suffix, offset, length in sidecars:
-        text = read_range(offset, length).decode("utf-8", "replace")
-        if suffix == ".txt":
-            metadata["caption"] = text.strip()
-            continue
-        try:
-            fields = json.loads(text)
-        except (ValueError, RecursionError):
-            metadata["json_error"] = "not valid JSON"
-            continue
-        metadata.update(fields if isinstance(fields, dict) else {"json": fields})
-    return metadata
-
-
-def _beside(path: Place, keys: set[str]) -> Callable[[str], dict[str, Any]]:
-    """Look these keys up in the Parquet file beside a shard; {} where it has no such row."""
-    table = path.with_suffix(".parquet")
-    rows: dict[str, dict[str, Any]] = {}
-    if not table.is_file():
-        return lambda _: {}
-    try:
-        if "key" not in dict(parquet.schema(table)):
-            return lambda _: {}
-        # A member in a folder of the shard has its folder in its key.
-        wanted = list(keys | {PurePosixPath(key).name for key in keys})
-        for row in parquet.select(table, "key::VARCHAR IN (SELECT unnest(?))", [wanted]):
-            rows[str(row["key"])] = carried(row)
-    except (DataError, duckdb.Error):
-        return lambda _: {"parquet_error": f"not readable: {table.name}"}
-    return lambda key: rows.get(key) or rows.get(PurePosixPath(key).name) or {}
 
 
 def _range(shard: Any, offset: int, length: int) -> bytes:

@@ -13,9 +13,9 @@ import pytest
 from index import sources
 from index.catalog import Catalog
 from index.decoding import View
-from index.errors import DataError
+from index.errors import DataError, UsageError
 from index.reading import read_images
-from index.sources import Item
+from index.sources import Item, SourceOptions
 
 from .helpers import build, encode, failures, noise, png, rows, write_tar
 
@@ -200,3 +200,26 @@ def test_a_new_caption_replaces_the_old_one(crawl: Path, tmp_path: Path) -> None
         build(tmp_path / "ws", crawl / "l.csv")
         found += rows(tmp_path / "ws", "SELECT metadata->>'caption' FROM locations")
     assert found == [("a cat",), ("a dog",)]
+
+
+@pytest.mark.parametrize("name", ["l.csv", "l.jsonl", "l.parquet"])
+def test_the_column_of_paths_may_be_named(crawl: Path, name: str) -> None:
+    if name == "l.csv":
+        (crawl / name).write_text("path,My File\nhttp://x/0,deep/0.png\n")
+    elif name == "l.jsonl":
+        (crawl / name).write_text('{"path": "http://x/0", "My File": "deep/0.png"}\n')
+    else:
+        write_parquet(crawl / name, "SELECT 'http://x/0' AS path, 'deep/0.png' AS \"My File\"")
+    options = SourceOptions("my file")
+    sources.check([str(crawl / name)], options)
+    (part,) = sources.partitions([str(crawl / name)], options)
+    (item,) = sources.read(part)
+    assert (item.data, item.metadata) == (png(0), {"path": "http://x/0"})
+    with pytest.raises(DataError, match=r"no column absent of .*: its columns are path, My File$"):
+        list(sources.partitions([str(crawl / name)], SourceOptions("absent")))
+
+
+def test_lines_have_no_columns_to_name(crawl: Path) -> None:
+    (crawl / "l.txt").write_text("deep/0.png\n")
+    with pytest.raises(UsageError, match="lists with columns"):
+        sources.check([str(crawl / "l.txt")], SourceOptions("photo"))

@@ -126,4 +126,4 @@ def test_an_opened_index_takes_little_more_memory_than_its_ids(tmp_path: Path, a
     update_index(catalog, "e", DIM, settings=IndexSettings(asked))
     command = [sys.executable, "-c", _OPENED, str(tmp_path), str(DIM)]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
-    assert 7 < float(done.stdout) < 16
+    assert 7 < float(done.stdout) < 32  # some 8, and 50 with the map; allocators differ

@@ -1,0 +1,117 @@
+"""What lies beside the images of a shard: side files of the same key, and img2dataset's table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+import duckdb
+
+from index.errors import DataError
+from index.sources import parquet
+from index.sources.base import carried
+from index.sources.places import Place
+
+SUFFIXES = (".json", ".txt")
+MOST_BYTES = 1024 * 1024
+
+# What follows the key in a side file's name, and the offset and length of its bytes.
+Sidecar = tuple[str, int, int]
+
+
+def long_key(name: str) -> str:
+    """Return a member's name up to the last dot."""
+    suffix = PurePosixPath(name).suffix
+    return name[: len(name) - len(suffix)] if suffix else name
+
+
+def short_key(name: str) -> str:
+    """Return a member's name up to the first dot behind its folder, the key of webdataset."""
+    folder, slash, base = name.rpartition("/")
+    key = base.partition(".")[0]
+    return folder + slash + key if key else long_key(name)
+
+
+class Sidecars:
+    """The side files of a shard, found by the name of an image."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._found: dict[str, list[Sidecar]] = {}  # by their long keys
+        self._shared: dict[str, list[Sidecar]] | None = None
+
+    def add(self, name: str, offset: int, length: int) -> None:
+        """Add a member that is a side file."""
+        key = long_key(name)
+        self._found.setdefault(key, []).append((name[len(key) :], offset, length))
+
+    def of(self, key: str, images: set[str]) -> tuple[Sidecar, ...]:
+        """Return the side files of the image with this long key, of all `images` by theirs.
+
+        Those that differ from it in the last suffix only go before those that webdataset would
+        give it, which share its name up to the first dot. `p.1.json` beside `p.1.jpg` is that
+        image's alone.
+        """
+        if self._shared is None:
+            self._shared = self._by_short_key(images)
+        short = short_key(key)
+        own = self._found.get(key, [])
+        if own and key != short:
+            return tuple(own)
+        return tuple(self._shared.get(short, ()))
+
+    def _by_short_key(self, images: set[str]) -> dict[str, list[Sidecar]]:
+        shared: dict[str, list[Sidecar]] = {}
+        # The shortest names last: `1.json` says more of `1.jpg` than `1.more.json` does.
+        for long in sorted(self._found, key=len, reverse=True):
+            short = short_key(long)
+            if long == short or long not in images:
+                shared.setdefault(short, []).extend(
+                    (long[len(short) :] + suffix, offset, length)
+                    for suffix, offset, length in self._found[long]
+                )
+        return shared
+
+
+def read_sidecars(
+    read_range: Callable[[int, int], bytes], sidecars: Sequence[Sidecar]
+) -> dict[str, Any]:
+    """Return what side files say: the fields of a JSON object, and a text by its middle name."""
+    metadata: dict[str, Any] = {}
+    for suffix, offset, length in sidecars:
+        text = read_range(offset, length).decode("utf-8", "replace")
+        if suffix.endswith(".txt"):
+            metadata[suffix[1 : -len(".txt")] or "caption"] = text.strip()
+            continue
+        try:
+            fields = json.loads(text)
+        except (ValueError, RecursionError):
+            metadata["json_error"] = "not valid JSON"
+            continue
+        metadata.update(fields if isinstance(fields, dict) else {"json": fields})
+    return metadata
+
+
+def beside(path: Place, keys: set[str]) -> Callable[[str], dict[str, Any]]:
+    """Look these keys up in the Parquet file beside a shard; {} where it has no such row."""
+    table = path.with_suffix(".parquet")
+    rows: dict[str, dict[str, Any]] = {}
+    if not table.is_file():
+        return lambda _: {}
+    try:
+        if "key" not in dict(parquet.schema(table)):
+            return lambda _: {}
+        # A member in a folder of the shard has its folder in its key.
+        wanted = list({name for key in keys for name in _names(key)})
+        for row in parquet.select(table, "key::VARCHAR IN (SELECT unnest(?))", [wanted]):
+            rows[str(row["key"])] = carried(row)
+    except (DataError, duckdb.Error):
+        return lambda _: {"parquet_error": f"not readable: {table.name}"}
+    return lambda key: next((rows[name] for name in _names(key) if name in rows), {})
+
+
+def _names(key: str) -> tuple[str, ...]:
+    short = short_key(key)
+    return key, PurePosixPath(key).name, short, PurePosixPath(short).name
