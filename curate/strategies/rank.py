@@ -33,8 +33,9 @@ class Rank(Unthresholded):
     It only ranks. kd3 stands for its score q, without the thresholds: for what exceeds tau_c of its
     class and nothing else, select by kd3 itself.
 
-    Source: ours. Cost: that of what it names. Choose this when: one score is blind where another sees, as
-    confidence is for style and bn_shift for classes. Scales differ: look at the components first.
+    Source: ours. Cost: that of what it names. Choose this when: one score is blind where another
+    sees, as confidence is for style and bn_shift for classes. Scales differ: look at the components
+    first.
     """
 
     name = "rank"
