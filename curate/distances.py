@@ -76,6 +76,24 @@ def median_bandwidth(y: Features) -> float:
     return median
 
 
+def label_shift(counts: NDArray[np.int64], reference: NDArray[np.int64]) -> float:
+    """Return KL(p || q) in nats of the classes' shares in a set and in a reference, counts (K,).
+
+    p_k = n_k / n as counted; q_k = (r_k + 1/2) / (r + K / 2): half an image more of each class, so
+    that one which the reference lacks is rare and not infinitely far (Krichevsky and Trofimov, IEEE
+    Transactions on Information Theory 1981).
+
+    Raises:
+        UsageError: a set of no image.
+    """
+    if counts.sum() == 0 or reference.sum() == 0:
+        raise UsageError("there are no images whose labels could be compared")
+    p = counts / counts.sum()
+    q = (reference + 0.5) / (reference.sum() + len(reference) / 2)
+    there = p > 0
+    return float((p[there] * np.log(p[there] / q[there])).sum())
+
+
 def proxy_a_distance(x: Features, y: Features, seed: int) -> float:
     """Return 2 (1 - 2 err), err of a classifier that tells x (n, D) from y (m, D).
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from curate.metadata import PREFIX
 from index.errors import UsageError, nearest
 
 Values = NDArray[np.float64]
@@ -22,7 +23,9 @@ _OPERATORS: dict[type[ast.operator], Callable[[Values, Values], Values]] = {
 }
 _OF_ONE: dict[str, Callable[[Values], Values]] = {"log": np.log, "sqrt": np.sqrt, "abs": np.abs}
 _OF_MANY: dict[str, Callable[[Values, Values], Values]] = {"min": np.minimum, "max": np.maximum}
-_ALLOWED = f"+ - * /, parentheses, numbers, names, and {', '.join((*_OF_ONE, *_OF_MANY))}"
+_FUNCTIONS = ", ".join((*_OF_ONE, *_OF_MANY))
+_ALLOWED = f"+ - * /, parentheses, numbers, names, {PREFIX}NAME, and {_FUNCTIONS}"
+_METADATA = PREFIX.rstrip(".")
 _LONGEST, _DEEPEST = 1000, 60
 
 
@@ -50,7 +53,7 @@ class Expression:
 
 
 def parse(text: str, known: Collection[str]) -> Expression:
-    """Parse an expression in `known` names.
+    """Parse an expression in `known` names, and in `metadata.NAME` of any name.
 
     Raises:
         UsageError: it cannot be read, has more in it than arithmetic, or a name that is not known
@@ -80,6 +83,10 @@ def _check(node: ast.expr, known: Collection[str], depth: int = 0) -> None:
     match node:
         case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
             _check_number(value)
+        case ast.Attribute(value=ast.Name(id=name)) if name == _METADATA:
+            pass
+        case ast.Name(id=name) if name == _METADATA:
+            raise UsageError(f"--rank: {name} has many keys: write {PREFIX}NAME, NAME being one")
         case ast.Name(id=name):
             if name not in known:
                 raise UsageError(f"--rank: no score is called {name!r}: {nearest(name, known)}")
@@ -125,9 +132,10 @@ def _shown(node: ast.expr) -> str:
 
 
 def _names(tree: ast.expr) -> tuple[str, ...]:
-    functions = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
-    names = (n for n in ast.walk(tree) if isinstance(n, ast.Name) and id(n) not in functions)
-    return tuple(sorted({node.id for node in names}))
+    inner = {id(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call)}
+    inner |= {id(n.value) for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
+    names = (n for n in ast.walk(tree) if isinstance(n, (ast.Name, ast.Attribute)))
+    return tuple(sorted({ast.unparse(node) for node in names if id(node) not in inner}))
 
 
 def _terms(node: ast.expr, *, negative: bool = False) -> Iterator[ast.expr]:
@@ -145,8 +153,8 @@ def _evaluate(node: ast.expr, values: Mapping[str, NDArray[Any]], ids: NDArray[n
     match node:
         case ast.Constant(value=value):
             return np.full(len(ids), float(value))  # type: ignore[arg-type]
-        case ast.Name(id=name):
-            found = values[name].astype(np.float64)
+        case ast.Name() | ast.Attribute():
+            found = values[ast.unparse(node)].astype(np.float64)
         case ast.UnaryOp(operand=operand):
             found = -_evaluate(operand, values, ids)
         case ast.BinOp(left=left, op=operator, right=right):

@@ -39,7 +39,14 @@ class Facts:
         """
         self._student = student
         self._file = folder / "facts.parquet"
-        catalog.write_parquet(_query(teacher, student, signals), self._file)
+        # In the file they are numbered: for DuckDB columns of one name but for case are the same.
+        self._names = {f"v{number}": name for number, name in enumerate(sorted(signals))}
+        joined = {
+            alias: signal_join(name, teacher, signals[name], alias)
+            for alias, name in self._names.items()
+        }
+        parameters = {key: value for *_, bound in joined.values() for key, value in bound.items()}
+        catalog.write_parquet(_query(teacher, student, joined), self._file, parameters)
 
     def batches(self, connection: duckdb.DuckDBPyConnection, most: int) -> Iterator[Columns]:
         """Yield every image once, at most so many at a time and all of one part.
@@ -54,6 +61,7 @@ class Facts:
             columns = connection.execute(
                 f'FROM read_parquet({file}) WHERE part = ? ORDER BY "row"', number
             ).fetchnumpy()
+            columns = {self._names.get(name, name): one for name, one in columns.items()}
             for start in range(0, len(columns["image_id"]), most):
                 yield {name: one[start : start + most] for name, one in columns.items()}
 
@@ -78,7 +86,9 @@ def of_student(columns: Columns) -> Columns:
     return theirs | {"image_id": columns["image_id"]}
 
 
-def _query(teacher: str, student: str | None, signals: Mapping[str, str | None]) -> str:
+def _query(
+    teacher: str, student: str | None, joined: Mapping[str, tuple[str, str, Mapping[str, str]]]
+) -> str:
     """A file that is in order of parts is read a part at a time without reading all of it."""
     columns = ["s.image_id", *(f's."{name}"' for name in SCORES)]
     joins = []
@@ -87,9 +97,8 @@ def _query(teacher: str, student: str | None, signals: Mapping[str, str | None])
         joins.append(
             f"LEFT JOIN scores t ON t.image_id = s.image_id AND t.model = {literal(student)}"
         )
-    for number, name in enumerate(sorted(signals)):
-        value, join = signal_join(name, teacher, signals[name], f"v{number}")
-        columns.append(f'{value}::FLOAT AS "{name}"')
+    for alias, (value, join, _) in joined.items():
+        columns.append(f"{value} AS {alias}")
         joins.append(join)
     return (
         f"SELECT {', '.join(columns)} FROM scores s {' '.join(joins)} "

@@ -13,14 +13,14 @@ from index.catalog import Catalog, insert
 
 @dataclass(frozen=True)
 class Measure:
-    """A row of the table `set_shifts`: pool and selection, by a sample of `images` of each."""
+    """A row of the table `set_shifts`: by a sample of `images` of pool and selection, or by all."""
 
     manifest: str
     measure: str
     reference: str | None
     pool: float
     selected: float
-    images: int
+    images: int | None
 
 
 def store_measures(catalog: Catalog, manifest: Manifest, measures: Sequence[Measure]) -> None:

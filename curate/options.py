@@ -10,11 +10,14 @@ from curate.diversity import METHODS, NONE, Method
 from curate.filters import Filters
 from curate.fitted import fitted_names
 from curate.manifest import Manifest
+from curate.metadata import check_metadata, is_metadata
 from curate.quotas import BALANCES
 from curate.signals import check_reference
 from curate.strategies import Rank, Settings, Strategy, is_seeded, make_strategy
+from index.catalog import Catalog
 from index.duplicates import check_bits, check_cosine
 from index.errors import UsageError
+from index.files import scratch
 
 DOMAIN = "domain"
 WEIGHTS = ("none", DOMAIN)
@@ -103,6 +106,22 @@ class SelectOptions:
             raise UsageError(
                 f"--diversity {self.diversity} needs an index: run build-index with an embedder"
             )
+
+    def check_crawl(self, catalog: Catalog) -> int | None:
+        """Check that what came with the crawl is what these options read of it.
+
+        Returns the number of images that `where` is true of; None where it was not given.
+
+        Raises:
+            UsageError: see `curate.filters.Filters.count_matching` and `curate.metadata`.
+        """
+        matching = self.filters.count_matching(catalog)
+        if any(map(is_metadata, self.signals)):
+            with scratch(catalog.workspace, "check") as folder:
+                filtered = folder / "filtered.parquet"
+                self.filters.write_parquet(catalog, filtered)
+                check_metadata(catalog, self.signals, filtered=filtered)
+        return matching
 
     def _check_composition(self) -> None:
         if self.balance is not None and self.balance not in BALANCES:

@@ -39,8 +39,8 @@ class Pool:
 
     `student_logits` overrides the stored logits of `student`: a round's student is scored in
     memory. `only` (ascending ids) leaves out what else is in the workspace, `decided_by` what a
-    manifest did not decide. `reference` is the key of the set that estimates are fitted to. Nothing
-    that came with the crawl is here, so no selection can read it.
+    manifest did not decide. `reference` is the key of the set that estimates are fitted to. Of
+    what came with the crawl a selection reads the numbers that its rank names, and nothing else.
     """
 
     catalog: Catalog

@@ -10,6 +10,7 @@ from typing import Any
 
 import duckdb
 
+from curate.places import FIRST_PLACES
 from index.catalog import one
 from index.errors import UsageError
 
@@ -28,16 +29,9 @@ _UNSTEADY = {"age", "current_setting", "getvariable"}
 _STEADY_MACROS = re.compile(
     "(array|list|map)_[a-z_]+|date_add|days_in_month|fdiv|if|json|nullif|split_part"
 )
-# An image's facts, and of its places the first by name. Few images have more than one, so few
-# captions have to be compared and held in memory.
-_FACTS = """
-WITH copied AS (SELECT image_id FROM locations GROUP BY image_id HAVING count(*) > 1), first AS (
-    SELECT image_id, uri, metadata FROM locations ANTI JOIN copied USING (image_id)
-    UNION ALL
-    SELECT image_id, min(uri) AS uri, arg_min(metadata, uri) AS metadata
-    FROM locations SEMI JOIN copied USING (image_id) GROUP BY image_id
-)
-SELECT i.*, f.uri, f.metadata FROM images i LEFT JOIN first f ON f.image_id = i.id
+# An image's facts, and of its places the first by name.
+_FACTS = f"""
+SELECT i.*, f.uri, f.metadata FROM images i LEFT JOIN {FIRST_PLACES} f ON f.image_id = i.id
 """
 
 

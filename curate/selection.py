@@ -12,6 +12,7 @@ from curate.diversity.picking import pick_diverse
 from curate.fitted.update import update_fitted
 from curate.ledger import Ledger
 from curate.manifest import Manifest, commit_manifest, content_hash
+from curate.metadata import check_metadata
 from curate.modes import kept_for
 from curate.options import DOMAIN, LEAST_WEIGHT, MOST_WEIGHT, SelectOptions
 from curate.pool import Pool
@@ -120,6 +121,8 @@ def _check(pool: Pool, strategy: Strategy, options: SelectOptions, standing: Sta
         index=pool.embedder is not None,
     )
     check_needs(pool.catalog, pool.teacher, options.strategy, strategy.needs)
+    filtered, decided = standing.filtered, standing.decided
+    check_metadata(pool.catalog, strategy.needs, filtered=filtered, decided=decided)
     if options.reverse and strategy.thresholds(np.ones(pool.classes, np.int64)) is not None:
         raise UsageError(f"--reverse makes no sense with {options.strategy}: it has thresholds")
     _ = standing.cost  # refused before anything is read

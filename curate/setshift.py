@@ -12,7 +12,13 @@ from functools import cached_property, partial
 
 import numpy as np
 
-from curate.distances import frechet_distance, median_bandwidth, mmd_squared, proxy_a_distance
+from curate.distances import (
+    frechet_distance,
+    label_shift,
+    median_bandwidth,
+    mmd_squared,
+    proxy_a_distance,
+)
 from curate.manifest import Manifest
 from curate.measures import Measure, store_measures, stored_measures
 from curate.pool import Pool
@@ -47,7 +53,8 @@ def update_set_shift(
 
     Without a reference that is the BN-moment distance, for which up to 512 images of the pool and
     512 of the selection are read again and go through the teacher. With one, also the Frechet
-    distance, MMD^2, and proxy A-distance of the stored vectors; see `curate.distances`.
+    distance, MMD^2, and proxy A-distance of the stored vectors, and the label shift; see
+    `curate.distances`.
 
     Raises:
         WorkspaceError: the vectors or the reference are damaged.
@@ -62,6 +69,8 @@ def update_set_shift(
     if pool.reference is not None and pool.embedder is not None:
         vectors = _Vectors(pool.catalog, manifest, pool.embedder, pool.reference)
         measures |= {"frechet": vectors.frechet, "mmd": vectors.mmd, "proxy_a": vectors.proxy_a}
+    if pool.reference is not None:
+        measures["label_shift"] = partial(_label_shift, pool.catalog, manifest, pool.reference)
     missing = [name for name in measures if name not in known]
     found, left_out = list[Measure](), dict[str, str]()
     step = (progress or Silent()).step("Measuring as a set", len(missing), "measures")
@@ -143,6 +152,23 @@ class _Vectors:
         found = stored_reference(self.catalog, self.reference)
         drawn = np.argsort(mixed(found.ids, 0), kind="stable")
         return found.vectors[drawn]
+
+
+def _label_shift(catalog: Catalog, manifest: Manifest, key: str) -> Measure:
+    """Compare the pseudo-labels of all images with those of the reference."""
+    reference = stored_reference(catalog, key)
+    own = np.bincount(reference.labels, minlength=reference.logits.shape[1])
+    pool, selected = np.zeros_like(own), np.zeros_like(own)
+    with catalog.read() as connection:
+        rows = connection.execute(
+            "SELECT pseudo_label, count(*), count(*) FILTER (selected) FROM decisions "
+            "WHERE manifest = ? GROUP BY pseudo_label",
+            [manifest.name],
+        ).fetchall()
+    for label, decided, taken in rows:
+        pool[label], selected[label] = decided, taken
+    values = label_shift(pool, own), label_shift(selected, own)
+    return Measure(manifest.name, "label_shift", key, *values, None)
 
 
 def _two_samples(catalog: Catalog, manifest: Manifest, most: int, there: str) -> tuple[Ids, Ids]:

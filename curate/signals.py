@@ -6,11 +6,14 @@ import difflib
 from collections.abc import Collection, Iterable
 
 from curate.fitted import fitted_names, needs_reference
+from curate.metadata import is_metadata, key_of, number_of
+from curate.places import FIRST_PLACES
 from curate.shift import ESTIMATES, stored_estimates
 from index.catalog import Catalog, literal
 from index.errors import UsageError
 
-# Columns of `images`; the estimates of `shifts` are those of the teacher.
+# Columns of `images`; the estimates of `shifts` are those of the teacher. Beside these there is
+# `metadata.NAME`, see `curate.metadata`.
 COLUMNS = ("width", "height", "bytes")
 SIGNALS = (*ESTIMATES, *fitted_names(), *COLUMNS)
 
@@ -35,6 +38,8 @@ def check_needs(catalog: Catalog, teacher: str, strategy: str, needs: Collection
     """
     stored = stored_estimates(catalog, teacher) if needs else []
     for name in needs:
+        if is_metadata(name):
+            continue
         if name not in SIGNALS:
             near = difflib.get_close_matches(name, SIGNALS, n=1) or SIGNALS
             raise UsageError(f"{strategy} needs {name!r}, which is not among {', '.join(near)}")
@@ -44,17 +49,26 @@ def check_needs(catalog: Catalog, teacher: str, strategy: str, needs: Collection
             )
 
 
-def signal_join(name: str, teacher: str, fit: str | None, alias: str) -> tuple[str, str]:
-    """Return SQL of a signal's value, and of the join that brings it to rows `s` of `scores`.
+def signal_join(
+    name: str, teacher: str, fit: str | None, alias: str
+) -> tuple[str, str, dict[str, str]]:
+    """Return SQL of a signal's value, of the join that brings it to rows `s` of `scores`, and
+    the parameters of both.
 
     Of a fitted estimate only what was fitted on `fit` counts, see `curate.fitted.fitted_on`. Where
-    an image has no value, it is NULL.
+    an image has no value, it is NULL; of a number that came with the crawl, NaN.
     """
+    if is_metadata(name):
+        value = f"coalesce({number_of(f'{alias}.metadata', alias)}, 'nan'::DOUBLE)"
+        join = f"LEFT JOIN {FIRST_PLACES} {alias} ON {alias}.image_id = s.image_id"
+        return value, join, {alias: key_of(name)}
     if name in COLUMNS:
-        return f"{alias}.{name}", f"LEFT JOIN images {alias} ON {alias}.id = s.image_id"
+        join = f"LEFT JOIN images {alias} ON {alias}.id = s.image_id"
+        return f"{alias}.{name}::FLOAT", join, {}
     known = "NULL" if fit is None else literal(fit)
-    return f"{alias}.value", (
+    join = (
         f"LEFT JOIN shifts {alias} ON {alias}.image_id = s.image_id "
         f"AND {alias}.model = {literal(teacher)} AND {alias}.estimator = {literal(name)} "
         f"AND {alias}.reference IS NOT DISTINCT FROM {known}"
     )
+    return f"{alias}.value::FLOAT", join, {}

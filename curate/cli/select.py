@@ -36,7 +36,8 @@ def select(
         str | None,
         typer.Option(
             help="Instead of a strategy: arithmetic over strategies' scores, stored estimates, "
-            "width, height and bytes, e.g. '0.6*kd3 - 0.3*bn_shift'."
+            "width, height and bytes, and numbers that came with the crawl as metadata.NAME, e.g. "
+            "'0.6*kd3 - 0.3*bn_shift' or 'kd3 * metadata.similarity'."
         ),
     ] = None,
     budget: Annotated[
@@ -120,7 +121,8 @@ def select(
             metavar="PREDICATE",
             help="Rule out images for which this SQL expression is not true, over the columns of "
             'the table images and the metadata and uri of the first place: "width >= 64 AND '
-            "metadata->>'licence' = 'cc0'\". Nothing else in a selection reads metadata.",
+            "metadata->>'licence' = 'cc0'\". Nothing else in a selection reads "
+            "metadata, but --rank the numbers that it names.",
         ),
     ] = None,
     reference: Annotated[
@@ -199,7 +201,7 @@ def select(
         reference=bool(reference),
         index=first_embedder(catalog) is not None,
     )
-    matching = options.filters.count_matching(catalog)
+    matching = options.check_crawl(catalog)
     if dry_run:
         plan = _plan(catalog, teacher, student, logits) | {"options": options.as_json()}
         if reference:

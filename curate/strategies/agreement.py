@@ -17,8 +17,9 @@ from curate.strategies.base import (
 class Agreement(Unthresholded):
     """Score 1 - JS(p_t, p_s) / ln 2: 1 where both say the same, 0 where they share no class.
 
-    JS is the Jensen-Shannon divergence in nats (Lin, IEEE Transactions on Information Theory 1991),
-    which never exceeds ln 2. Cost: one pass of the teacher and one of the student.
+    JS is the Jensen-Shannon divergence in nats, which never exceeds ln 2.
+    Source: ours; of JS, Lin, IEEE Transactions on Information Theory 1991.
+    Cost: one pass of the teacher and one of the student.
     Choose this when: the student is half trained and shall not be led astray by images on which one
     of the two must be wrong; it sees them as learnt already, so do not use it to find new ones.
     """

@@ -9,8 +9,10 @@ class BnKl(Unthresholded):
     """Score -bn_kl: the mean over BatchNorm layers, z-scored over the pool, of
     mean_c KL(N(mu_c, sigma_c^2) || N(mu^_c, sigma^_c^2)), of the same moments as bn_shift.
 
-    Cost: that of bn_shift, which it shares. Choose this when: a few channels that are far off shall
-    count for more than many that are a little off, since distances count squared here.
+    Source: ours, after the BatchNorm prior of DeepInversion (Yin et al., CVPR 2020), as bn_shift.
+    Cost: that of bn_shift, which it shares.
+    Choose this when: a few channels that are far off shall count for more than many that are a
+    little off, since distances count squared here.
     """
 
     name = "bn_kl"

@@ -11,6 +11,8 @@ class BnShift(Unthresholded):
 
     mu, sigma are the image's moments over the pixels of the layer's input, mu^, sigma^ the layer's
     running ones: statistics of the original data that stayed in the teacher.
+    Source: ours, an estimate for each image after the BatchNorm prior of DeepInversion (Yin et
+    al., "Dreaming to distill", CVPR 2020), which compares whole batches.
     Cost: moments of the maps in the scoring pass, and a BatchNorm network.
     Choose this when: confidence cannot be trusted and the crawl differs from the original data in
     style, not in classes; it knows nothing of classes, so combine it with one that does (`--rank`).

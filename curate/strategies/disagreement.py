@@ -15,8 +15,9 @@ class Disagreement(Unthresholded):
 
     JS as in agreement. A teacher above one half holds its class for likelier than all others
     together; where it does not, a disagreement says nothing about the student.
-    Cost: one pass of the teacher and one of the student. Choose this when: a student is trained
-    already and the budget shall go to what it gets wrong; from scratch it lacks the easy images.
+    Source: ours. Cost: one pass of the teacher and one of the student.
+    Choose this when: a student is trained already and the budget shall go to what it gets wrong;
+    from scratch it lacks the easy images.
     """
 
     name = "disagreement"

@@ -10,8 +10,10 @@ from curate.strategies.base import Batch, Scored, Unthresholded, softmax, top_la
 class Entropy(Unthresholded):
     """Score sum_k p_k log p_k: the teacher's negative entropy in nats, so sure images come first.
 
-    Cost: the teacher's logits only. Choose this when: you compare with msp; `--reverse` takes the
-    images of highest entropy, a negative control that should lose to random.
+    Source: Shannon, "A mathematical theory of communication", 1948; as a measure of uncertainty
+    the standard of active learning. Cost: the teacher's logits only.
+    Choose this when: you compare with msp; `--reverse` takes the images of highest entropy, a
+    negative control that should lose to random.
     """
 
     name = "entropy"

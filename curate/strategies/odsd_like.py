@@ -10,7 +10,7 @@ class OdsdLike(Unthresholded):
 
     conf is the teacher's confidence, out = 1 - the largest cosine of the image's vector with the 5
     prototypes (k-means centres) of its predicted class, den the mean of out over that class.
-    A reconstruction, labelled so: the paper (ODSD, arXiv 2307.16601) has no public code.
+    Source: ODSD, arXiv 2307.16601; a reconstruction, labelled so: it has no public code.
     Cost: 5 K products an image, and one k-means a class over 20,000 images at most.
     Choose this when: there is no reference, and outliers are to go without losing the classes that
     vary. den favours these: look at the class balance.

@@ -11,7 +11,7 @@ from curate.strategies.base import Batch, Scored, Settings, Unthresholded
 class Random(Unthresholded):
     """A seeded uniform score in [0, 1) that depends on the image's id alone.
 
-    Cost: none. Choose this when: you need a baseline.
+    Source: the field's standard baseline. Cost: none. Choose this when: you need a baseline.
     """
 
     name = "random"

@@ -8,6 +8,7 @@ from curate.strategies.base import Batch, Scored, Unthresholded
 class Retrieve(Unthresholded):
     """Score retrieve: the cosine of the vector to the nearest image of the reference.
 
+    Source: the field's standard, nearest neighbours by cosine.
     Cost: r D products an image, r the images of the reference.
     Choose this when: a few images show what is wanted; give them as `--reference`. With many, knn
     is less at the mercy of single ones.

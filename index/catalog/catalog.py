@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from importlib import resources
@@ -67,10 +67,13 @@ class Catalog:
         finally:
             connection.close()
 
-    def write_parquet(self, query: str, path: Path) -> None:
-        """Write what a query answers to a Parquet file; errors as those of `read`."""
+    def write_parquet(
+        self, query: str, path: Path, parameters: Mapping[str, object] | None = None
+    ) -> None:
+        """Write what a query with named parameters answers to a Parquet file; errors as `read`."""
         with self.read() as connection:
-            connection.execute(f"COPY ({query}) TO {literal(path)} (FORMAT parquet)")
+            copy = f"COPY ({query}) TO {literal(path)} (FORMAT parquet)"
+            connection.execute(copy, dict(parameters or {}))
 
     @contextmanager
     def write(self, patience_s: float = WRITE_PATIENCE_S) -> Iterator[duckdb.DuckDBPyConnection]:

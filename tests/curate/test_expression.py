@@ -50,6 +50,13 @@ def test_terms_are_what_the_outermost_sum_adds_up() -> None:
     assert expression.names == ("bn_shift", "kd3", "width")
 
 
+def test_a_number_of_the_crawl_is_called_by_its_key() -> None:
+    expression = parse("kd3 * -metadata.clip - metadata.Ärmel", VALUES)
+    assert expression.names == ("kd3", "metadata.clip", "metadata.Ärmel")
+    values = {**VALUES, "metadata.clip": W, "metadata.Ärmel": B}
+    np.testing.assert_allclose(expression.evaluate(values, IDS), A * -W - B, rtol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -68,6 +75,10 @@ def test_terms_are_what_the_outermost_sum_adds_up() -> None:
         ("1j * kd3", "1j is not allowed"),
         ("'a' * kd3", "is not allowed"),
         ("kd3.real", "kd3.real is not allowed"),
+        ("metadata * kd3", "metadata has many keys: write metadata.NAME"),
+        ("metadata.a.b", "metadata.a.b is not allowed"),
+        ("metadata.log(kd3)", "is not allowed"),
+        ("metadata['a'] + kd3", "is not allowed"),
         ("kd3[0]", "is not allowed"),
         ("(lambda: kd3)()", "is not allowed"),
         ("[kd3]", "is not allowed"),

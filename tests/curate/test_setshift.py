@@ -102,8 +102,16 @@ def test_against_a_reference(
         assert found["frechet"][place] == pytest.approx(frechet_distance(x, own))
         assert found["mmd"][place] == pytest.approx(mmd_squared(x[:9], own[:9], width))
         assert found["proxy_a"][place] == proxy_a_distance(x[:9], own[:9], 3)
+    labels = query(measured.catalog.workspace, "SELECT pseudo_label, selected FROM decisions")
+    own_labels = reference.logits.astype(np.float64).argmax(axis=1)
+    q = (np.array([(own_labels == k).sum() for k in range(4)], np.float64) + 0.5) / (OWN + 2)
+    for place, some in enumerate((labels, [row for row in labels if row[1]])):
+        p = np.array([sum(label == k for label, _ in some) for k in range(4)], float) / len(some)
+        expected = sum(p[k] * np.log(p[k] / q[k]) for k in range(4) if p[k] > 0)
+        assert found["label_shift"][place] == pytest.approx(expected, rel=1e-12)
     counts = {name: row[2:] for name, row in found.items() if row[3]}
     assert counts == {
+        "label_shift": (None, measured.reference),
         "frechet": (TAKEN, measured.reference),
         "mmd": (9, measured.reference),
         "proxy_a": (9, measured.reference),
@@ -161,7 +169,7 @@ def test_one_image_has_a_moment_distance_only(measured: Pool, network: Network) 
         "proxy_a": f"it takes 5 images, and there are 1 and {OWN}",
     }
     found = rows(measured.catalog, "one")
-    assert list(found) == ["bn_moments", "disagreement", "label_kl"]
+    assert list(found) == ["bn_moments", "disagreement", "label_kl", "label_shift"]
     assert found["bn_moments"][2] == 1
 
 
@@ -221,14 +229,14 @@ def test_select_prints_what_show_prints(
     start = next(n for n, line in enumerate(lines) if line.startswith("measure"))
     assert lines[start].split() == ["measure", "pool", "selected", "images"]
     assert [line.split()[0] for line in lines[start + 1 :]] == [
-        *("bn_moments", "frechet", "mmd", "proxy_a", "label_kl")
+        *("bn_moments", "frechet", "mmd", "proxy_a", "label_kl", "label_shift")
     ]
     assert "\n".join(lines[start:]) in shown.out
     again = json.loads(kdcurate(*command, *options, "--json").out)
     stored = json.loads(kdcurate("manifests", "show", "a", "-w", workspace, "--json").out)
     assert again["shift"] == stored["shift"] and again["shift_left_out"] == {}
     assert {row["measure"] for row in stored["shift"] if row["reference"]} == {
-        *("frechet", "mmd", "proxy_a")
+        *("frechet", "mmd", "proxy_a", "label_shift")
     }
 
 

@@ -15,6 +15,7 @@ def test_every_strategy_goes_by_its_own_name() -> None:
         assert strategy.name == name
         assert "Choose this when" in (type(strategy).__doc__ or "")
         assert "Cost:" in (type(strategy).__doc__ or "")
+        assert "Source:" in (type(strategy).__doc__ or "")
 
 
 @pytest.mark.parametrize(
