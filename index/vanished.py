@@ -15,6 +15,7 @@ CREATE TEMP TABLE stale AS
 SELECT DISTINCT key FROM partitions p WHERE container IN (SELECT container FROM listed)
 AND NOT EXISTS (SELECT 1 FROM listed l WHERE split_part(l.key, ':', 1) = split_part(p.key, ':', 1))
 """
+_UNDECIDED = "image_id NOT IN (SELECT image_id FROM decisions WHERE selected)"
 # What is told of an image beside its row in `images`. Decisions stay: a manifest is immutable.
 _TABLES_OF_IMAGES = ("vectors", "scores", "duplicates")
 
@@ -34,7 +35,9 @@ def forget_vanished(catalog: Catalog, listed: Path) -> int:
         The number of images forgotten.
     """
     with catalog.read() as connection:
-        if not _find_stale(connection, listed) and not _orphans(connection):
+        if not (
+            _find_stale(connection, listed) or _orphans(connection) or _has_undecided(connection)
+        ):
             return 0
     with catalog.write() as connection:
         _find_stale(connection, listed)
@@ -43,25 +46,34 @@ def forget_vanished(catalog: Catalog, listed: Path) -> int:
             connection.execute(f"DELETE FROM {table} WHERE partition IN (FROM stale)")
         connection.execute("DELETE FROM partitions WHERE key IN (FROM stale)")
         connection.execute("DROP TABLE stale")
+        if _has_undecided(connection):
+            connection.execute(f"DELETE FROM former_locations WHERE {_UNDECIDED}")
         return _forget_orphans(connection)
 
 
 def remember_places(
     connection: duckdb.DuckDBPyConnection, gone: str, parameters: Sequence[object] = ()
 ) -> None:
-    """Keep what came with images that a manifest took, at places that are about to be deleted.
+    """Keep what came with the images at places that are about to be deleted.
 
-    A manifest stays when its sources change, and so must their addresses and licences.
+    A manifest stays when its sources change, and so must what is known of its images. Which ones
+    those are is asked once, when all is committed: it takes a look at every decision.
 
     Args:
         gone: an SQL condition on `locations`, with its `parameters`.
     """
     connection.execute(
         "INSERT INTO former_locations SELECT image_id, uri, metadata FROM locations "
-        f"WHERE ({gone}) AND image_id IN (SELECT image_id FROM decisions WHERE selected) "
-        "AND (image_id, uri) NOT IN (SELECT (image_id, uri) FROM former_locations)",
+        f"WHERE ({gone}) AND (image_id, uri) NOT IN (SELECT (image_id, uri) FROM former_locations)",
         list(parameters),
     )
+
+
+def _has_undecided(connection: duckdb.DuckDBPyConnection) -> bool:
+    if not connection.execute("FROM former_locations LIMIT 1").fetchall():
+        return False  # or every decision would be read for nothing
+    found = connection.execute(f"FROM former_locations WHERE {_UNDECIDED} LIMIT 1").fetchall()
+    return bool(found)
 
 
 def _orphans(connection: duckdb.DuckDBPyConnection) -> int:
