@@ -13,7 +13,7 @@ from index.errors import UsageError
 _PLACES = """
 SELECT uri, metadata FROM locations WHERE image_id = $1 UNION ALL
 SELECT uri, metadata FROM former_locations WHERE image_id = $1
-    AND image_id NOT IN (SELECT image_id FROM locations)
+    AND NOT EXISTS (FROM locations WHERE image_id = $1)
 ORDER BY uri LIMIT 8
 """
 

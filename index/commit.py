@@ -156,6 +156,15 @@ def _commit(
     insert(connection, "partitions", {**_columns(batch.partitions), "embedder": embedder})
 
 
+# Places that another image comes to, or none: of $2 the image of $3 at the same position.
+_LOSING_THEIR_IMAGE = """
+uri IN (SELECT unnest($1::VARCHAR[])) OR EXISTS (
+    FROM (SELECT unnest($2::VARCHAR[]) AS uri, unnest($3::BIGINT[]) AS image_id) AS now
+    WHERE now.uri = locations.uri AND now.image_id != locations.image_id
+)
+"""
+
+
 def _replace_uris(
     connection: duckdb.DuckDBPyConnection, latest: dict[str, dict[str, Any]], held: list[str]
 ) -> None:
@@ -171,7 +180,10 @@ def _replace_uris(
     connection.execute(f"DELETE FROM failures WHERE {gone}", [held])
     passing = {uri: latest[uri]["partition"] for uri in held if latest[uri].get("transient")}
     replaced = [uri for uri in held if uri not in passing]
-    remember_places(connection, gone, [replaced])
+    left = [uri for uri in replaced if "image_id" not in latest[uri]]
+    moved = [uri for uri in replaced if "image_id" in latest[uri]]
+    now = [latest[uri]["image_id"] for uri in moved]
+    remember_places(connection, _LOSING_THEIR_IMAGE, [left, moved, now])
     connection.execute(f"DELETE FROM locations WHERE {gone}", [replaced])
     if passing:
         connection.execute(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from index.vectors import Vectors, unit_norm
 
 LookUp = Callable[[Ids], Vectors]
 _BYTES = 32 << 20
+_MAPS = 64
 
 
 def pair_cosines(
@@ -45,13 +47,14 @@ class StoredVectors:
 
     For many look-ups: memory holds 16 bytes an image, for where its vector is, and what the system
     keeps of the files as long as nothing else wants that memory.
+    Each map holds its file open, so only the parts that were asked for last stay mapped.
     """
 
     def __init__(self, catalog: Catalog, embedder: str) -> None:
         """Map the parts of an embedder.
 
         Raises:
-            WorkspaceError: a part is gone, or not as long as the catalog recorded.
+            WorkspaceError: as `read_arrays`.
         """
         with catalog.read() as connection:
             found = connection.execute(
@@ -61,19 +64,22 @@ class StoredVectors:
             parts = list_parts(connection, f"vectors/{embedder}")
         self.ids: Ids = np.asarray(found["image_id"], np.int64)
         self._part, self._row = np.asarray(found["part"]), np.asarray(found["row"])
-        self._rows = {part.part: map_rows(catalog.workspace, part) for part in parts}
+        self._parts = {part.part: part for part in parts}
+        self._mapped = lru_cache(_MAPS)(
+            lambda number: map_rows(catalog.workspace, self._parts[number])
+        )
         self._width = parts[0].width if parts else 0
 
     def __call__(self, ids: Ids) -> Vectors:
         """Return the unit-norm vectors (n, dim) of images.
 
         Raises:
-            WorkspaceError: one has no vector.
+            WorkspaceError: one has no vector, or a part is gone or not as long as recorded.
         """
         at = places(self.ids, ids)
         rows: Rows = np.empty((len(ids), self._width), np.float16)
-        part_of = self._part[at]
-        for number in np.unique(part_of).tolist():
-            here = part_of == number
-            rows[here] = self._rows[number][self._row[at[here]]]
+        order = np.argsort(self._part[at], kind="stable")
+        numbers, starts = np.unique(self._part[at[order]], return_index=True)
+        for number, here in zip(numbers.tolist(), np.split(order, starts)[1:], strict=True):
+            rows[here] = self._mapped(number)[self._row[at[here]]]
         return unit_norm(rows.astype(np.float32))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -196,6 +197,12 @@ def _opened(workspace: Path, part: Part) -> Iterator[Any]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             yield arrays
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise WorkspaceError(
+                f"{path} cannot be opened ({error.strerror}): raise the limit (ulimit -n)"
+            ) from error
+        raise damaged from error
     except Exception as error:  # zipfile and NumPy raise nearly anything on damaged bytes
         raise damaged from error
 

@@ -63,10 +63,15 @@ def remember_places(
         gone: an SQL condition on `locations`, with its `parameters`.
     """
     connection.execute(
-        "INSERT INTO former_locations SELECT image_id, uri, metadata FROM locations "
-        f"WHERE ({gone}) AND (image_id, uri) NOT IN (SELECT (image_id, uri) FROM former_locations)",
+        f"CREATE TEMP TABLE leaving AS SELECT image_id, uri, metadata FROM locations WHERE {gone}",
         list(parameters),
     )
+    connection.execute(  # what is told of a place is the last that was known
+        "DELETE FROM former_locations f USING leaving l "
+        "WHERE f.image_id = l.image_id AND f.uri = l.uri"
+    )
+    connection.execute("INSERT INTO former_locations FROM leaving")
+    connection.execute("DROP TABLE leaving")
 
 
 def _has_undecided(connection: duckdb.DuckDBPyConnection) -> bool:

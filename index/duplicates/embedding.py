@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import re
+
 import numpy as np
 
 from index.catalog import Catalog, one
@@ -59,6 +62,7 @@ def near_duplicate_groups(
             f"(recall@10 {facts.recall_at_10}), so some may be missed: build-index --index Flat "
             "finds them all"
         )
+    slack = _rounding(facts.factory if facts else EXACT)
     stored = StoredVectors(catalog, embedder)
     unions = Unions(len(stored.ids))
     with (progress or Silent()).step("Near-duplicates", len(stored.ids), "images") as advance:
@@ -66,10 +70,21 @@ def near_duplicate_groups(
             for start in range(0, len(part_ids), _BLOCK):
                 block = slice(start, start + _BLOCK)
                 ids, vectors = part_ids[block], part_vectors[block]
-                found = index.search(vectors, min(_NEIGHBOURS, len(stored.ids)))[1]
-                row, column = np.nonzero((found >= 0) & (found != ids[:, None]))
+                seen, found = index.search(vectors, min(_NEIGHBOURS, len(stored.ids)))
+                likely = (found >= 0) & (found != ids[:, None]) & (seen >= cosine - slack)
+                row, column = np.nonzero(likely)
                 theirs = found[row, column]
                 near = pair_cosines(stored, vectors, row, theirs) >= cosine
                 unions.join(places(stored.ids, ids[row[near]]), places(stored.ids, theirs[near]))
                 advance(len(ids))
     return unions.groups(stored.ids)
+
+
+def _rounding(factory: str) -> float:
+    """By how much an index may see two vectors farther from each other than they are.
+
+    A byte a component hardly moves a cosine; what fewer bits do is not bounded here.
+    """
+    if "PQ" in factory or re.search("SQ(?!8|fp16|bf16)", factory):
+        return math.inf
+    return 0.05 if "SQ8" in factory else 0.01

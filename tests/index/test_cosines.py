@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 
@@ -37,8 +38,17 @@ def test_mapped_rows_are_those_that_are_read(catalog: Catalog) -> None:
 
 def test_a_part_cut_short_is_not_mapped(catalog: Catalog) -> None:
     truncate(catalog.workspace / "vectors/e/part-00001.npz")
+    stored = StoredVectors(catalog, "e")
     with pytest.raises(WorkspaceError, match=r"part-00001\.npz is missing or damaged"):
-        StoredVectors(catalog, "e")
+        stored(stored.ids)
+
+
+def test_few_part_files_are_open_at_once(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("index.cosines._MAPS", 2)
+    stored, before = StoredVectors(catalog, "e"), len(os.listdir("/proc/self/fd"))
+    ids = np.random.default_rng(0).permutation(everything()[0])
+    np.testing.assert_array_equal(stored(ids), vectors_of(catalog, "e", ids))
+    assert len(os.listdir("/proc/self/fd")) <= before + 2
 
 
 def test_vectors_are_looked_up_in_any_order(catalog: Catalog) -> None:

@@ -151,3 +151,23 @@ def test_what_came_with_selected_images_outlives_their_sources(tmp_path: Path) -
             (name, known[name], f"{files}/{name[-1]}.png") for name in ("CC-0", "CC-1")
         ]
     assert len(rows(ws, "FROM images")) == 1
+
+
+def test_the_last_that_was_known_of_a_place_is_told(tmp_path: Path) -> None:
+    files, ws = crawl(tmp_path / "crawl", 0, 1), tmp_path / "ws"
+    table = tmp_path / "l.csv"
+    table.write_text("path,licence\ncrawl/0.png,CC0\ncrawl/1.png,CC0")
+    build(ws, table)
+    with Catalog(ws).write() as connection:
+        connection.execute(
+            "INSERT INTO ledger (manifest, image_id, selected, pseudo_label, weight, score, "
+            "components, reason) SELECT 'm', id, true, 0, 1, 1, MAP {}, 'selected' FROM images"
+        )
+    table.write_text("path,licence\ncrawl/0.png,CC-BY-NC\ncrawl/1.png,CC0")
+    build(ws, table)
+    assert rows(ws, "FROM former_locations WHERE metadata->>'licence' = 'CC-BY-NC'") == []
+    table.write_text("path,licence\ncrawl/1.png,CC0")
+    build(ws, table)
+    told = "SELECT metadata->>'licence' FROM former_locations WHERE uri = ?"
+    with Catalog(ws).read() as connection:
+        assert connection.execute(told, [f"{files}/0.png"]).fetchall() == [("CC-BY-NC",)]
