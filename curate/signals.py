@@ -59,9 +59,10 @@ def signal_join(
     an image has no value, it is NULL; of a number that came with the crawl, NaN.
     """
     if is_metadata(name):
-        value = f"coalesce({number_of(f'{alias}.metadata', alias)}, 'nan'::DOUBLE)"
-        join = f"LEFT JOIN {FIRST_PLACES} {alias} ON {alias}.image_id = s.image_id"
-        return value, join, {alias: key_of(name)}
+        # The number is taken out before the join, which would hold every caption.
+        numbers = f"SELECT image_id, {number_of('metadata', alias)} AS value FROM {FIRST_PLACES}"
+        join = f"LEFT JOIN ({numbers}) {alias} ON {alias}.image_id = s.image_id"
+        return f"coalesce({alias}.value, 'nan'::DOUBLE)", join, {alias: key_of(name)}
     if name in COLUMNS:
         join = f"LEFT JOIN images {alias} ON {alias}.id = s.image_id"
         return f"{alias}.{name}::FLOAT", join, {}
