@@ -89,11 +89,11 @@ def _csv_rows(path: Place, named: str) -> Iterator[Fields]:
     _, header = next(_lines(path), (0, ""))
     delimiters = "\t" if path.suffix.lower() == ".tsv" else _DELIMITERS
     for delimiter in delimiters:
-        names = next(csv.reader([header], delimiter=delimiter))
+        names = _header(path, header, delimiter)
         if path_column(names, named) is not None:
             break
     else:
-        raise _no_paths(path, next(csv.reader([header], delimiter=delimiters[0]), []), named)
+        raise _no_paths(path, _header(path, header, delimiters[0]), named)
     unique = [name if name not in names[:i] else f"{name}_{i}" for i, name in enumerate(names)]
     any_good, why = False, ""
     for values in _csv_values(path, delimiter):
@@ -104,6 +104,13 @@ def _csv_rows(path: Place, named: str) -> Iterator[Fields]:
         yield fields
     if not any_good and why:
         raise DataError(f"not a readable list of paths: {path} ({why}); mend it")
+
+
+def _header(path: Place, line: str, delimiter: str) -> list[str]:
+    try:
+        return next(csv.reader([line], delimiter=delimiter), [])
+    except csv.Error as error:
+        raise DataError(f"not a readable list of paths: {path} ({error}); mend it") from error
 
 
 def _csv_values(path: Place, delimiter: str) -> Iterator[list[str] | str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from index.errors import DataError
-from index.sources.base import Item, Partition, SourceOptions, fingerprint, partition_key
+from index.sources.base import Item, Partition, SourceOptions, fingerprint, partition_key, plain
 from index.sources.places import Place
 from index.sources.retries import may_pass
 
@@ -31,7 +31,7 @@ def partition(path: Place, error: DataError) -> Partition:
         stamp: tuple[str, int, int | str] = fingerprint(path)
     except OSError:
         stamp = (str(path), -1, 0)
-    text = " ".join(str(error).replace(f": {path}", "").replace(str(path), "it").split())
+    text = " ".join(plain(str(error)).replace(f": {path}", "").replace(str(path), "it").split())
     passing = passes(error)
     key = partition_key(KIND, stamp, text)
     return Partition(key, KIND, str(path), (text, passing), 1, out_of_reach=passing)

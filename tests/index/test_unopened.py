@@ -17,6 +17,9 @@ BAD = {
     "header.tar": b"\xff" * 2048,
     "truncated.parquet": b"PAR1 and no more",
     "other.csv": b"a,b\n1,2\n",
+    "latin.csv": "größe;b\n1;2\n".encode("latin-1"),
+    "half.jsonl": b'{"\\ud800": 1}\n',
+    "header.csv": b"x" * 140_000 + b"\n",
     "long.txt": b"x" * 2**20,
 }
 
