@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 from typing import Any
@@ -16,6 +17,8 @@ from index.sources.places import Place
 
 SUFFIXES = (".json", ".txt")
 MOST_BYTES = 1024 * 1024
+# More images than this do not share their side files: their names have a dot (clip.v1_000001.jpg).
+_MOST_SHARING = 16
 
 # What follows the key in a side file's name, and the offset and length of its bytes.
 Sidecar = tuple[str, int, int]
@@ -52,7 +55,8 @@ class Sidecars:
 
         Those that differ from it in the last suffix only go before those that webdataset would
         give it, which share its name up to the first dot. `p.1.json` beside `p.1.jpg` is that
-        image's alone.
+        image's alone. Where many images share what stands before the dot, it is no key, and
+        nobody's side files are given to another.
         """
         if self._shared is None:
             self._shared = self._by_short_key(images)
@@ -64,10 +68,11 @@ class Sidecars:
 
     def _by_short_key(self, images: set[str]) -> dict[str, list[Sidecar]]:
         shared: dict[str, list[Sidecar]] = {}
+        sharing = Counter(short_key(image) for image in images)
         # The shortest names last: `1.json` says more of `1.jpg` than `1.more.json` does.
         for long in sorted(self._found, key=len, reverse=True):
             short = short_key(long)
-            if long == short or long not in images:
+            if sharing[short] <= _MOST_SHARING and (long == short or long not in images):
                 shared.setdefault(short, []).extend(
                     (long[len(short) :] + suffix, offset, length)
                     for suffix, offset, length in self._found[long]
