@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -14,6 +16,7 @@ from index.errors import DataError
 from index.sources import parquet
 from index.sources.base import carried
 from index.sources.places import Place
+from index.sources.retries import TransientError, may_pass
 
 SUFFIXES = (".json", ".txt")
 MOST_BYTES = 1024 * 1024
@@ -100,21 +103,32 @@ def read_sidecars(
 
 
 def beside(path: Place, keys: set[str]) -> Callable[[str], dict[str, Any]]:
-    """Look these keys up in the Parquet file beside a shard; {} where it has no such row."""
+    """Look these keys up in the Parquet file beside a shard; {} where it has no such row.
+
+    What is returned raises TransientError where the table cannot be read for the moment.
+    """
     table = path.with_suffix(".parquet")
     rows: dict[str, dict[str, Any]] = {}
-    if not table.is_file():
-        return lambda _: {}
     try:
+        if not table.is_file():
+            return lambda _: {}
         if "key" not in dict(parquet.schema(table)):
             return lambda _: {}
         # A member in a folder of the shard has its folder in its key.
         wanted = list({name for key in keys for name in _names(key)})
         for row in parquet.select(table, "key::VARCHAR IN (SELECT unnest(?))", [wanted]):
             rows[str(row["key"])] = carried(row)
-    except (DataError, duckdb.Error):
+    except (DataError, duckdb.Error, OSError) as error:
+        if may_pass(error) or (
+            isinstance(error.__cause__, Exception) and may_pass(error.__cause__)
+        ):
+            return partial(_not_now, table.name)
         return lambda _: {"parquet_error": f"not readable: {table.name}"}
     return lambda key: next((rows[name] for name in _names(key) if name in rows), {})
+
+
+def _not_now(table: str, key: str) -> dict[str, Any]:
+    raise TransientError(errno.EIO, f"{table} beside the shard is out of reach")
 
 
 def _names(key: str) -> tuple[str, ...]:
