@@ -13,6 +13,7 @@ from index import sources
 from index.decoding import Decoded, DecodeError, Decoder, Pixels
 from index.ids import content_sha256, image_id
 from index.sources import Item, Partition
+from index.sources.base import plain
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def gather(partition: Partition, decoder: Decoder, found: Iterable[Outcome]) -> 
         item, key = outcome.item, image_id(outcome.sha256)
         place = {"uri": item.uri, "container": item.container, "partition": partition.key}
         if outcome.reason:
-            why = {"reason": outcome.reason, "transient": outcome.transient}
+            why = {"reason": plain(outcome.reason), "transient": outcome.transient}
             decoded.failures.append({**place, **why})
             continue
         if outcome.image is not None and key not in have:

@@ -84,13 +84,15 @@ def _entry(source: Place, number: int, fields: Fields, named: str) -> Entry:
         return row, 0, 0, {}, "no path in this row"
     if not _may_be_path(value):
         return row, 0, 0, {}, "no path can hold these characters"
-    metadata = carried(
-        {name: part for name, part in fields.items() if name != column and part != ""}
-    )
+    others = {name: part for name, part in fields.items() if name != column and part != ""}
+    try:
+        metadata = plain(carried(others))
+    except RecursionError:
+        return row, 0, 0, {}, "nested too deeply"
     where = place(value.strip()) if is_url(value.strip()) else source.parent / value.strip()
     if isinstance(where, Url):  # asking for each would take longer than reading it
-        return str(where), -1, "", plain(metadata), ""
-    return *files.listed(where), plain(metadata), ""
+        return str(where), -1, "", metadata, ""
+    return *files.listed(where), metadata, ""
 
 
 def _may_be_path(value: str) -> bool:

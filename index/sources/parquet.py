@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -59,7 +60,10 @@ def partitions(path: Place, options: SourceOptions) -> Iterator[Partition]:
     kind = f"{KIND}:{options.image_column}" if options.image_column else KIND
     for start in range(0, rows, _ROWS_A_PARTITION):
         stop = min(start + _ROWS_A_PARTITION, rows)
-        listed = [entry for entry in elsewhere if start <= entry[0] < stop]
+        first, end = (
+            bisect_left(elsewhere, row, key=lambda entry: entry[0]) for row in (start, stop)
+        )
+        listed = elsewhere[first:end]
         key = partition_key(kind, stamp, start, *([listed] if listed else []))
         yield Partition(key, kind, str(path), (start, stop, column.name, listed), stop - start)
 

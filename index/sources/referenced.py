@@ -73,4 +73,10 @@ def _below(path: Place, name: str) -> Path | None:
         return None
     folder = os.path.abspath(path.parent)
     where = os.path.normpath(os.path.join(folder, name))
-    return Path(where) if where.startswith(folder.rstrip(os.sep) + os.sep) else None
+    real = os.path.realpath(where)  # a link in the folder may lead out of it
+    inside = _lies_in(folder, where) and _lies_in(os.path.realpath(folder), real)
+    return Path(where) if inside else None
+
+
+def _lies_in(folder: str, where: str) -> bool:
+    return where.startswith(folder.rstrip(os.sep) + os.sep)

@@ -19,6 +19,9 @@ PATH_COLUMNS = (
     *("img_path", "image", "img", "url"),
 )
 _MOST_LINE_BYTES = 1024 * 1024
+# Stands for a line that is too long: no CSV reader takes it for a row.
+_WHY_TOO_LONG = f"a line of more than {_MOST_LINE_BYTES} bytes"
+_TOO_LONG = "x" * (csv.field_size_limit() + 1)
 _DELIMITERS = ",;\t|"
 _ROWS_AT_ONCE = 512
 
@@ -40,7 +43,9 @@ def rows(path: Place, named: str = "") -> Iterator[Fields]:
     """
     match path.suffix.lower():
         case ".txt":
-            return ({"path": line} for _, line in _lines(path))
+            return (
+                _WHY_TOO_LONG if line == _TOO_LONG else {"path": line} for _, line in _lines(path)
+            )
         case ".jsonl" | ".ndjson":
             return _json_rows(path, named)
         case ".csv" | ".tsv":
@@ -58,11 +63,20 @@ def _lines(path: Place) -> Iterator[tuple[int, str]]:
 
 
 def _all_lines(path: Place) -> Iterator[str]:
+    """Yield each line with its end; one that is too long is skipped, and a list begins with none.
+
+    Raises:
+        DataError: the first line is too long.
+    """
     number = 0
     with path.open("rb") as file:
         while line := file.readline(_MOST_LINE_BYTES):
             if len(line) == _MOST_LINE_BYTES:
-                raise DataError(f"line {number + 1} of {path} is too long: it is no list of paths")
+                if number == 0:
+                    raise DataError(f"line 1 of {path} is too long: it is no list of paths")
+                while line and not line.endswith(b"\n"):
+                    line = file.readline(_MOST_LINE_BYTES)
+                line = _TOO_LONG.encode() + b"\n"
             encoding = "utf-8-sig" if number == 0 else "utf-8"
             yield line.decode(encoding, "surrogateescape")
             number += 1
@@ -71,6 +85,9 @@ def _all_lines(path: Place) -> Iterator[str]:
 def _json_rows(path: Place, named: str) -> Iterator[Fields]:
     any_path = False
     for _, line in _lines(path):
+        if line == _TOO_LONG:
+            yield _WHY_TOO_LONG
+            continue
         try:
             fields = json.loads(line)
         except (ValueError, RecursionError):
@@ -89,11 +106,11 @@ def _csv_rows(path: Place, named: str) -> Iterator[Fields]:
     _, header = next(_lines(path), (0, ""))
     delimiters = "\t" if path.suffix.lower() == ".tsv" else _DELIMITERS
     for delimiter in delimiters:
-        names = next(csv.reader([header], delimiter=delimiter))
+        names = _header(path, header, delimiter)
         if path_column(names, named) is not None:
             break
     else:
-        raise _no_paths(path, next(csv.reader([header], delimiter=delimiters[0]), []), named)
+        raise _no_paths(path, _header(path, header, delimiters[0]), named)
     unique = [name if name not in names[:i] else f"{name}_{i}" for i, name in enumerate(names)]
     any_good, why = False, ""
     for values in _csv_values(path, delimiter):
@@ -104,6 +121,13 @@ def _csv_rows(path: Place, named: str) -> Iterator[Fields]:
         yield fields
     if not any_good and why:
         raise DataError(f"not a readable list of paths: {path} ({why}); mend it")
+
+
+def _header(path: Place, line: str, delimiter: str) -> list[str]:
+    try:
+        return next(csv.reader([line], delimiter=delimiter), [])
+    except csv.Error as error:
+        raise DataError(f"not a readable list of paths: {path} ({error}); mend it") from error
 
 
 def _csv_values(path: Place, delimiter: str) -> Iterator[list[str] | str]:

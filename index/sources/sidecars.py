@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -13,9 +16,12 @@ from index.errors import DataError
 from index.sources import parquet
 from index.sources.base import carried
 from index.sources.places import Place
+from index.sources.retries import TransientError, may_pass
 
 SUFFIXES = (".json", ".txt")
 MOST_BYTES = 1024 * 1024
+# More images than this do not share their side files: their names have a dot (clip.v1_000001.jpg).
+_MOST_SHARING = 16
 
 # What follows the key in a side file's name, and the offset and length of its bytes.
 Sidecar = tuple[str, int, int]
@@ -52,7 +58,8 @@ class Sidecars:
 
         Those that differ from it in the last suffix only go before those that webdataset would
         give it, which share its name up to the first dot. `p.1.json` beside `p.1.jpg` is that
-        image's alone.
+        image's alone. Where many images share what stands before the dot, it is no key, and
+        nobody's side files are given to another.
         """
         if self._shared is None:
             self._shared = self._by_short_key(images)
@@ -64,10 +71,11 @@ class Sidecars:
 
     def _by_short_key(self, images: set[str]) -> dict[str, list[Sidecar]]:
         shared: dict[str, list[Sidecar]] = {}
+        sharing = Counter(short_key(image) for image in images)
         # The shortest names last: `1.json` says more of `1.jpg` than `1.more.json` does.
         for long in sorted(self._found, key=len, reverse=True):
             short = short_key(long)
-            if long == short or long not in images:
+            if sharing[short] <= _MOST_SHARING and (long == short or long not in images):
                 shared.setdefault(short, []).extend(
                     (long[len(short) :] + suffix, offset, length)
                     for suffix, offset, length in self._found[long]
@@ -95,21 +103,32 @@ def read_sidecars(
 
 
 def beside(path: Place, keys: set[str]) -> Callable[[str], dict[str, Any]]:
-    """Look these keys up in the Parquet file beside a shard; {} where it has no such row."""
+    """Look these keys up in the Parquet file beside a shard; {} where it has no such row.
+
+    What is returned raises TransientError where the table cannot be read for the moment.
+    """
     table = path.with_suffix(".parquet")
     rows: dict[str, dict[str, Any]] = {}
-    if not table.is_file():
-        return lambda _: {}
     try:
+        if not table.is_file():
+            return lambda _: {}
         if "key" not in dict(parquet.schema(table)):
             return lambda _: {}
         # A member in a folder of the shard has its folder in its key.
         wanted = list({name for key in keys for name in _names(key)})
         for row in parquet.select(table, "key::VARCHAR IN (SELECT unnest(?))", [wanted]):
             rows[str(row["key"])] = carried(row)
-    except (DataError, duckdb.Error):
+    except (DataError, duckdb.Error, OSError) as error:
+        if may_pass(error) or (
+            isinstance(error.__cause__, Exception) and may_pass(error.__cause__)
+        ):
+            return partial(_not_now, table.name)
         return lambda _: {"parquet_error": f"not readable: {table.name}"}
     return lambda key: next((rows[name] for name in _names(key) if name in rows), {})
+
+
+def _not_now(table: str, key: str) -> dict[str, Any]:
+    raise TransientError(errno.EIO, f"{table} beside the shard is out of reach")
 
 
 def _names(key: str) -> tuple[str, ...]:

@@ -152,9 +152,10 @@ def test_rows_that_are_no_path_are_failures(crawl: Path, tmp_path: Path) -> None
     lines = ['{"path": "deep/0.png"}', "{broken", "[1]", '{"path": 7}', '{"path": ""}']
     lines += ['{"path": "a\\u0000b"}', '{"path": "deep"}', '{"id": 1}', "[" * 100_000]
     lines += ['{"path": "\\ud800.png"}', json.dumps({"path": "x" * 5000})]
+    lines += ['{"path": "deep/1.png", "a": ' + "[" * 600 + "]" * 600 + "}"]
     (crawl / "l.jsonl").write_text("\n".join(lines))
     summary = build(tmp_path / "ws", crawl / "l.jsonl")
-    assert (summary.images, summary.failed) == (1, 10)
+    assert (summary.images, summary.failed) == (1, 11)
     found = failures(tmp_path / "ws")
     expected = {
         "l.jsonl#1": "not valid JSON",
@@ -166,10 +167,11 @@ def test_rows_that_are_no_path_are_failures(crawl: Path, tmp_path: Path) -> None
         "l.jsonl#7": "no path in this row",
         "l.jsonl#8": "not valid JSON",
         "l.jsonl#9": "no path can hold these characters",
+        "l.jsonl#11": "nested too deeply",
         "x" * 5000: "cannot be read: File name too long",
     }
     assert {name: found[name] for name in expected} == expected
-    assert len(found) == 10
+    assert len(found) == 11
 
 
 def test_a_row_that_is_added_changes_one_partition_only(crawl: Path) -> None:

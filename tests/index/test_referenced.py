@@ -7,6 +7,7 @@ from pathlib import Path
 
 import duckdb
 
+from index import sources
 from index.catalog import Catalog
 from index.decoding import View
 from index.reading import read_images
@@ -56,7 +57,28 @@ def test_an_image_is_read_from_its_path(tmp_path: Path) -> None:
 def test_no_path_leads_out_of_the_folder(tmp_path: Path) -> None:
     for name in ("secret.png", "crawl.png"):
         (tmp_path / name).write_bytes(png(9))
-    paths = ["../secret.png", f"{tmp_path}/secret.png", "deep/../../crawl.png", "file:///etc/x"]
+    (tmp_path / "crawl").mkdir()
+    (tmp_path / "crawl" / "link").symlink_to(tmp_path)
+    paths = [
+        "link/secret.png",
+        "../secret.png",
+        f"{tmp_path}/secret.png",
+        "deep/../../crawl.png",
+        "file:///etc/x",
+    ]
     summary = build(tmp_path / "ws", write(tmp_path / "crawl", [*paths, "deep/../deep/1.png"]))
-    assert (summary.images, summary.failed) == (2, 4)
+    assert (summary.images, summary.failed) == (2, 5)
     assert all("leads out of the folder" in why for why in failures(tmp_path / "ws").values())
+
+
+def test_each_partition_has_the_paths_of_its_own_rows(tmp_path: Path) -> None:
+    count = 1100
+    path = write(tmp_path / "crawl", ["deep/1.png"])
+    with duckdb.connect() as connection:
+        connection.execute(
+            "COPY (SELECT {'bytes': NULL::BLOB, 'path': 'deep/' || range || '.png'} AS image "
+            f"FROM range({count})) TO '{path}' (FORMAT parquet)"
+        )
+    listed = [part.entries[3] for part in sources.partitions([str(path)])]
+    assert [len(entries) for entries in listed] == [512, 512, count - 1024]
+    assert [entry[0] for entries in listed for entry in entries] == list(range(count))

@@ -56,3 +56,10 @@ def test_side_files_go_with_their_images(
         for name in members
     }
     assert metadata(write_tar(tmp_path / "s.tar", data)) == expected
+
+
+def test_many_images_of_one_short_key_share_nothing(tmp_path: Path) -> None:
+    names = [f"clip.v1_{number:06}" for number in range(17)]
+    members = {f"{name}.jpg": b"" for name in names}
+    members |= {f"{name}_meta.json": b'{"licence": 1}' for name in names}
+    assert not any(metadata(write_tar(tmp_path / "s.tar", members)).values())

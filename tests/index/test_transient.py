@@ -201,3 +201,14 @@ def test_a_shard_that_its_server_cannot_give_ends_as_failures(
     assert all(item.transient and item.error.startswith("cannot be read: ") for item in items)
     Overloaded.refusals.clear()
     assert [item.data for item in sources.read(part)] == [png(seed) for seed in range(4)]
+
+
+def test_a_table_beside_a_shard_that_is_out_of_reach_is_read_again(server: str) -> None:
+    (part,) = sources.partitions([f"{server}/s.tar"])
+    Overloaded.refusals["s.parquet"] = 1000
+    items = list(sources.read(part))
+    assert [(item.transient, item.error) for item in items] == [
+        (True, "cannot be read: s.parquet beside the shard is out of reach")
+    ] * 4
+    Overloaded.refusals.clear()
+    assert [item.data for item in sources.read(part)] == [png(seed) for seed in range(4)]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import tarfile
 from pathlib import Path
 
 import duckdb
 import pytest
 
+from index import sources
 from index.build import Summary
 from index.errors import DataError
+from index.sources import unopened
 
 from .helpers import build, content, failures, png, rows, write_tar
 
@@ -17,6 +21,9 @@ BAD = {
     "header.tar": b"\xff" * 2048,
     "truncated.parquet": b"PAR1 and no more",
     "other.csv": b"a,b\n1,2\n",
+    "latin.csv": "größe;b\n1;2\n".encode("latin-1"),
+    "half.jsonl": b'{"\\ud800": 1}\n',
+    "header.csv": b"x" * 140_000 + b"\n",
     "long.txt": b"x" * 2**20,
 }
 
@@ -81,6 +88,41 @@ def test_what_is_out_of_reach_for_the_moment_is_not_gone(tmp_path: Path) -> None
     (tmp_path / "away").rename(tmp_path / "1.tar")
     assert counts(build(tmp_path / "ws", tmp_path / "*.tar")) == (2, 0, 0)
     assert content(tmp_path / "ws") == before
+
+
+@pytest.mark.parametrize(
+    ("cause", "expected"),
+    [
+        (PermissionError(errno.EACCES, ""), True),
+        (OSError(errno.EMFILE, ""), True),
+        (MemoryError(), True),
+        (duckdb.IOException("Cannot open file: Too many open files"), True),
+        (duckdb.OutOfMemoryException(""), True),
+        (tarfile.ReadError("empty file"), False),
+        (duckdb.InvalidInputException("No magic bytes"), False),
+        (None, False),
+    ],
+)
+def test_what_fails_this_machine_is_not_the_file(
+    tmp_path: Path, cause: Exception | None, expected: bool
+) -> None:
+    error = DataError("it cannot be opened")
+    error.__cause__ = cause
+    assert unopened.partition(tmp_path / "s.tar", error).out_of_reach is expected
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "row"),
+    [("l.txt", "0.png", "1.png"), ("l.csv", "path\n0.png", "1.png")]
+    + [("l.jsonl", '{"path": "0.png"}', '{"path": "1.png"}')],
+)
+def test_a_line_without_end_is_one_bad_row(tmp_path: Path, name: str, head: str, row: str) -> None:
+    for seed in range(2):
+        (tmp_path / f"{seed}.png").write_bytes(png(seed))
+    (tmp_path / name).write_text("\n".join([head, "a," * 2**20, row]))
+    items = [item for p in sources.partitions([str(tmp_path / name)]) for item in sources.read(p)]
+    assert [item.data for item in items] == [png(0), b"", png(1)]
+    assert len(items[1].error) < 100
 
 
 def test_a_bad_row_of_a_list_is_one_failure(tmp_path: Path) -> None:
