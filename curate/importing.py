@@ -14,7 +14,7 @@ import duckdb
 from curate.manifest import Manifest, commit_manifest, content_hash, ranked
 from curate.tables import connect, one_row
 from index import __version__
-from index.catalog import Catalog, literal, one
+from index.catalog import Catalog, identifier, literal, one
 from index.errors import DataError, NothingSelectedError, UsageError
 from index.files import file_sha256, scratch
 from index.parts import list_parts
@@ -134,7 +134,7 @@ def _read_list(file: Path, folder: Path) -> _List:
             connection.execute("SET threads = 1")  # the order of the rows is that of the ranks
             names: dict[str, str] = {}
             for name in connection.sql(f"FROM {table}").columns:
-                names.setdefault(name.strip().lower(), '"' + name.replace('"', '""') + '"')
+                names.setdefault(name.strip().lower(), identifier(name))
             if suffix in (".jsonl", ".ndjson"):  # where a key that no row has is NULL in all
                 names = _with_values(connection, table, names)
             columns = _columns(file, suffix, names)

@@ -156,11 +156,11 @@ def _commit(
     insert(connection, "partitions", {**_columns(batch.partitions), "embedder": embedder})
 
 
-# Places that another image comes to, or none: of $2 the image of $3 at the same position.
+# Places, of the uris $1, that another image of $2 at the same position comes to, or none (NULL).
 _LOSING_THEIR_IMAGE = """
-uri IN (SELECT unnest($1::VARCHAR[])) OR EXISTS (
-    FROM (SELECT unnest($2::VARCHAR[]) AS uri, unnest($3::BIGINT[]) AS image_id) AS now
-    WHERE now.uri = locations.uri AND now.image_id != locations.image_id
+EXISTS (
+    FROM (SELECT unnest($1::VARCHAR[]) AS uri, unnest($2::BIGINT[]) AS image_id) AS now
+    WHERE now.uri = locations.uri AND now.image_id IS DISTINCT FROM locations.image_id
 )
 """
 
@@ -180,10 +180,8 @@ def _replace_uris(
     connection.execute(f"DELETE FROM failures WHERE {gone}", [held])
     passing = {uri: latest[uri]["partition"] for uri in held if latest[uri].get("transient")}
     replaced = [uri for uri in held if uri not in passing]
-    left = [uri for uri in replaced if "image_id" not in latest[uri]]
-    moved = [uri for uri in replaced if "image_id" in latest[uri]]
-    now = [latest[uri]["image_id"] for uri in moved]
-    remember_places(connection, _LOSING_THEIR_IMAGE, [left, moved, now])
+    now = [latest[uri].get("image_id") for uri in replaced]  # a failure has none
+    remember_places(connection, _LOSING_THEIR_IMAGE, [replaced, now])
     connection.execute(f"DELETE FROM locations WHERE {gone}", [replaced])
     if passing:
         connection.execute(

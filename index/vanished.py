@@ -46,7 +46,7 @@ def forget_vanished(catalog: Catalog, listed: Path) -> int:
             connection.execute(f"DELETE FROM {table} WHERE partition IN (FROM stale)")
         connection.execute("DELETE FROM partitions WHERE key IN (FROM stale)")
         connection.execute("DROP TABLE stale")
-        if _has_undecided(connection):
+        if _has_former(connection):
             connection.execute(f"DELETE FROM former_locations WHERE {_UNDECIDED}")
         return _forget_orphans(connection)
 
@@ -75,10 +75,12 @@ def remember_places(
 
 
 def _has_undecided(connection: duckdb.DuckDBPyConnection) -> bool:
-    if not connection.execute("FROM former_locations LIMIT 1").fetchall():
-        return False  # or every decision would be read for nothing
-    found = connection.execute(f"FROM former_locations WHERE {_UNDECIDED} LIMIT 1").fetchall()
-    return bool(found)
+    # Where there is none, every decision would be read for nothing.
+    return _has_former(connection) and _has_former(connection, f"WHERE {_UNDECIDED}")
+
+
+def _has_former(connection: duckdb.DuckDBPyConnection, which: str = "") -> bool:
+    return bool(connection.execute(f"FROM former_locations {which} LIMIT 1").fetchall())
 
 
 def _orphans(connection: duckdb.DuckDBPyConnection) -> int:

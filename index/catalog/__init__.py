@@ -1,6 +1,6 @@
 """The catalog: one DuckDB file with every fact about every image, model, manifest, and run."""
 
 from index.catalog.catalog import MEMORY_LIMIT, Catalog
-from index.catalog.rows import Columns, insert, literal, one
+from index.catalog.rows import Columns, identifier, insert, literal, one
 
-__all__ = ["MEMORY_LIMIT", "Catalog", "Columns", "insert", "literal", "one"]
+__all__ = ["MEMORY_LIMIT", "Catalog", "Columns", "identifier", "insert", "literal", "one"]

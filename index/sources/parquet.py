@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import duckdb
 
-from index.catalog.rows import one
+from index.catalog.rows import identifier, one
 from index.errors import DataError
 from index.sources import files
 from index.sources.base import (
@@ -21,7 +21,7 @@ from index.sources.base import (
     fingerprint,
     partition_key,
 )
-from index.sources.places import Place, not_fetched, place, said_by, tables
+from index.sources.places import FILE, NUMBERED, Place, not_fetched, place, said_by, tables
 from index.sources.referenced import KIND as REFERENCED
 from index.sources.referenced import referenced
 from index.sources.retries import Retries, may_pass
@@ -29,9 +29,6 @@ from index.sources.retries import Retries, may_pass
 KIND = "parquet"
 SUFFIXES = (".parquet", ".pq")
 _ROWS_A_PARTITION = 512
-# Hive partitioning would read columns out of folder names such as image=1/.
-FILE = "read_parquet(?, hive_partitioning = false)"
-_NUMBERED = "read_parquet(?, hive_partitioning = false, file_row_number = true)"
 _IMAGE_COLUMNS = ("image", "img", "jpg", "png", "bytes", "image_bytes", "data")
 
 
@@ -98,11 +95,11 @@ def read(partition: Partition) -> Iterator[Item]:
 
 
 def _items(path: str, column: str, start: int, stop: int) -> Iterator[tuple[int, Item]]:
-    quoted = _quoted(column)
+    quoted = identifier(column)
     with tables(place(path)) as (connection, file):
         cursor = connection.execute(
             f"SELECT {quoted}, * EXCLUDE (file_row_number, {quoted}), file_row_number "
-            f"FROM {_NUMBERED} "
+            f"FROM {NUMBERED} "
             "WHERE file_row_number >= ? AND file_row_number < ? ORDER BY file_row_number",
             [file, start, stop],
         )
@@ -119,7 +116,7 @@ def fetch(container: str, places: Sequence[tuple[int, int]], column: str = "") -
     with tables(place(container)) as (connection, file):
         try:
             rows = connection.execute(
-                f"SELECT file_row_number, {image} FROM {_NUMBERED} "
+                f"SELECT file_row_number, {image} FROM {NUMBERED} "
                 "WHERE file_row_number BETWEEN ? AND ? "
                 "AND file_row_number IN (SELECT unnest(?))",  # not the rows that lie between
                 [file, min(positions), max(positions), positions],
@@ -160,15 +157,11 @@ def find_image_column(columns: Sequence[tuple[str, Any]], named: str = "") -> Im
         if name.lower() not in wanted:
             continue
         if kind == "BLOB":
-            return ImageColumn(name, _quoted(name))
+            return ImageColumn(name, identifier(name))
         if kind.id == "struct" and dict(kind.children).get("bytes") == "BLOB":
             may_refer = dict(kind.children).get("path") == "VARCHAR"
-            return ImageColumn(name, f"{_quoted(name)}.bytes", may_refer)
+            return ImageColumn(name, f"{identifier(name)}.bytes", may_refer)
     return None
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def select(path: Place, where: str, parameters: Sequence[Any]) -> Iterator[dict[str, Any]]:

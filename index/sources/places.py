@@ -144,6 +144,12 @@ def place(name: str) -> Place:
     return Url(name) if is_url(name) else Path(name)
 
 
+# What DuckDB reads of a Parquet file that `tables` opened, here with the number of each row. Hive
+# partitioning would read columns out of folder names such as image=1/.
+FILE = "read_parquet(?, hive_partitioning = false)"
+NUMBERED = "read_parquet(?, hive_partitioning = false, file_row_number = true)"
+
+
 @contextmanager
 def tables(where: Place) -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
     """Open DuckDB for one file; yield the connection and the name of the file in it."""

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import duckdb
 
+from index.catalog import identifier
 from index.errors import DataError
 from index.sources import files
-from index.sources.places import Place, is_url, tables
+from index.sources.places import NUMBERED, Place, is_url, tables
 
 KIND = "files"  # they are read again as such, without the Parquet file
 
@@ -36,10 +37,9 @@ def referenced(path: Place, column: str) -> list[Referenced]:
             ).fetchall()[0]
             if not missing:
                 return []
-            quoted = '"' + column.replace('"', '""') + '"'
+            quoted = identifier(column)
             rows = connection.execute(
-                f"SELECT file_row_number, {quoted}.path FROM "
-                "read_parquet(?, hive_partitioning = false, file_row_number = true) "
+                f"SELECT file_row_number, {quoted}.path FROM {NUMBERED} "
                 f"WHERE {quoted}.bytes IS NULL AND trim({quoted}.path) <> '' "
                 "ORDER BY file_row_number",
                 [file],

@@ -10,8 +10,7 @@ from typing import Any
 import duckdb
 
 from index.errors import DataError
-from index.sources import parquet
-from index.sources.places import Place, said_by, tables
+from index.sources.places import FILE, Place, said_by, tables
 
 # In this order: a list with paths and urls is read from the paths.
 PATH_COLUMNS = (
@@ -168,7 +167,7 @@ def _parquet_rows(path: Place) -> Iterator[Fields]:
     with tables(path) as (connection, file):
         connection.execute("SET threads = 1")  # the order of the rows, in bounded memory
         try:
-            cursor = connection.execute(f"FROM {parquet.FILE}", [file])
+            cursor = connection.execute(f"FROM {FILE}", [file])
             names = [column[0] for column in cursor.description]
             while found := cursor.fetchmany(_ROWS_AT_ONCE):
                 for row in found:
