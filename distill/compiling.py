@@ -1,4 +1,4 @@
-"""What makes networks faster or alike on several devices: torch.compile, SyncBatchNorm."""
+"""What makes networks faster, or alike on several devices: graphs, torch.compile, SyncBatchNorm."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ def prepare_networks(method: Method, options: TrainOptions, processes: Processes
             (method.teacher, method.student), method.watched(), strict=True
         ):
             compile_around(network.module, watched)
+    else:
+        method.teacher.replay()
 
 
 def compile_around(module: nn.Module, watched: Set[str]) -> None:

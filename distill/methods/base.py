@@ -194,8 +194,7 @@ class Method(nn.Module, ABC):
         if batch.teacher_logits is not None:
             return batch.teacher_logits
         with torch.no_grad():
-            logits: Tensor = self.teacher(batch.images)
-        return logits
+            return self.teacher.read(batch.images)[0]
 
     def watched(self) -> tuple[set[str], set[str]]:
         """Return the paths below teacher's and student's ``module`` that the loss reads by hooks.

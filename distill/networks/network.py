@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from torch import Tensor, nn
 from distill.networks import zoo
 from distill.networks.card import Card, resolve
 from distill.networks.input import InputSpec
+from distill.networks.replay import Replay
 from distill.networks.shared import SharedClassifierNet
-from distill.networks.taps import find_taps, watch
+from distill.networks.taps import Call, find_taps, watch
 from distill.networks.weights import load_weights
 from index.errors import NetworkError
 from index.files import file_sha256
@@ -46,6 +48,7 @@ class Network(nn.Module):
         super().__init__()
         self.module = module
         self.card = card
+        self._replay: Replay | None = None
         try:
             self.taps = find_taps(module, card.input.size)
         except NetworkError as error:
@@ -87,12 +90,29 @@ class Network(nn.Module):
         logits: Tensor = self.module(images)
         return logits
 
+    def read(self, images: Tensor, paths: Sequence[str] = ()) -> tuple[Tensor, dict[str, Call]]:
+        """Run one forward pass: the logits, and the calls of the submodules at these paths."""
+        if self._replay and images.is_cuda and not torch.is_grad_enabled():
+            return self._replay(images, paths)
+        return self._run(images, paths)
+
+    def replay(self) -> None:
+        """Let what `read` does without gradients on CUDA be recorded once and replayed.
+
+        For a network that stays as it is and where it is: neither mode nor device changes.
+        """
+        self._replay = Replay(self._run)
+
+    def _run(self, images: Tensor, paths: Sequence[str]) -> tuple[Tensor, dict[str, Call]]:
+        with watch(self.module, paths) as calls:
+            logits = self(images)
+        return logits, calls
+
     def outputs(self, images: Tensor) -> Outputs:
         """Run one forward pass and keep the inner values too."""
         classifier, features = self.taps.classifier, self.taps.features
         paths = [classifier] if features is None else [classifier, features]
-        with watch(self.module, paths) as calls:
-            logits = self(images)
+        logits, calls = self.read(images, paths)
         penultimate = calls[classifier].input
         assert penultimate is not None
         found = calls[features].output if features is not None else None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from distill.networks.network import Network
-from distill.networks.taps import Call, trace, watch
+from distill.networks.taps import Call, trace
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,7 @@ def run_stages(
     network: Network, stages: list[Stage], images: Tensor
 ) -> tuple[Tensor, list[Tensor]]:
     """Logits (B, K) of images, and the map (B, C, H, W) of each of these stages."""
-    with watch(network.module, [stage.path for stage in stages]) as calls:
-        logits = network(images)
+    logits, calls = network.read(images, [stage.path for stage in stages])
     maps = [calls[stage.path].output for stage in stages]
     return logits, [found for found in maps if found is not None]
 
