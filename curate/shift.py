@@ -40,6 +40,9 @@ def update_shifts(catalog: Catalog, model: str) -> list[str]:
     Raw values per BatchNorm layer are z-scored over the pool, and the layers' z-scores averaged:
     0 is the pool's middle, below 0 is closer to the teacher's training data. The others are
     stored as they are.
+
+    Raises:
+        WorkspaceError: a part file is damaged, or a build forgot images meanwhile.
     """
     return [name for name in ESTIMATES if _update(catalog, model, name)]
 
@@ -114,8 +117,10 @@ def _values(catalog: Catalog, parts: list[Part], estimator: str) -> Iterator[tup
         ids, raw = read_live(catalog, part)
         count -= len(ids)
         yield ids, mean_z_score(raw.astype(np.float64), mean, deviation)
-    if count:  # z-scores over a pool with images that the next command would take to be gone
-        raise WorkspaceError("images were removed while this command ran: run it again")
+    if count:  # the next command would take these for the z-scores of the pool that is left
+        raise WorkspaceError(
+            "images were removed while this command ran: run the same command again"
+        )
 
 
 def mean_z_score(
