@@ -7,6 +7,8 @@ from pathlib import Path
 
 import duckdb
 
+from curate.tables import WHICH_IMAGES
+
 
 def store_decisions(
     connection: duckdb.DuckDBPyConnection, manifest: str, parent: str | None, decisions: Path
@@ -33,11 +35,9 @@ def _fits(connection: duckdb.DuckDBPyConnection, parent: str, file: str) -> bool
     return found == [(True,)]
 
 
-# The ids are as of hashes: of no two sets are number, parity and sum the same.
-_FITS = """
+_FITS = f"""
 WITH own AS (FROM read_parquet($file)), base AS (FROM ledger WHERE manifest = $parent)
-SELECT (SELECT row(count(*), bit_xor(image_id), sum(image_id)) FROM own)
-       = (SELECT row(count(*), bit_xor(image_id), sum(image_id)) FROM base)
+SELECT (SELECT row({WHICH_IMAGES}) FROM own) = (SELECT row({WHICH_IMAGES}) FROM base)
        AND list_has_all((SELECT map_keys(components) FROM own LIMIT 1),
                         (SELECT map_keys(components) FROM base LIMIT 1))
        AND NOT EXISTS (FROM differences WHERE manifest = $parent)

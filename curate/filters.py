@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+
+import duckdb
 
 from curate.predicate import count_matching, matching
 from curate.query import sandbox
@@ -48,30 +51,37 @@ class Filters:
         """Tell whether there is a filter at all."""
         return any(value is not None for value in vars(self).values())
 
-    def count_matching(self, catalog: Catalog) -> int | None:
+    def count_matching(self, catalog: Catalog, timeout_s: float | None = None) -> int | None:
         """Evaluate `where` on the whole catalog; None where it was not given.
 
         Raises:
             UsageError: see `curate.predicate.matching`, or a value of an image does not fit it.
+            QueryLimitError: it takes longer than `timeout_s`, or more memory than it may.
         """
         if self.where is None:
             return None
-        with sandbox(catalog) as connection:
+        with self._sandbox(catalog, timeout_s=timeout_s) as connection:
             return count_matching(connection, self.where)
 
     def write_parquet(self, catalog: Catalog, path: Path) -> None:
         """Write the filtered images of the catalog: image_id, and the reason as `filter`.
 
         Raises:
-            UsageError: as `count_matching`.
+            UsageError, QueryLimitError: as `count_matching`.
         """
         limits = {name: _number(getattr(self, name)) for name in _LIMITS}
-        with sandbox(catalog, path) as connection:
+        with self._sandbox(catalog, path) as connection:
             unwanted = _NONE
             if self.where is not None:
                 unwanted = _UNWANTED.format(matching=matching(connection, self.where))
             query = _FILTERED.format(**limits, unwanted=unwanted)
             connection.execute(f"COPY ({query}) TO {literal(path)} (FORMAT parquet)")
+
+    def _sandbox(
+        self, catalog: Catalog, output: Path | None = None, timeout_s: float | None = None
+    ) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
+        what = "the filters" if self.where is None else f"--where {self.where!r}"
+        return sandbox(catalog, output, timeout_s, what=what, option="--where-timeout")
 
 
 def _number(value: float | None) -> str:

@@ -10,6 +10,12 @@ from curate.manifest import Manifest, find_manifest
 from curate.tables import rows_of
 from index.catalog import Catalog, insert
 
+# For whoever reads the figures.
+DIRECTION = (
+    "smaller is closer, but of the means of classifier_angle, prototype, mmd_witness, domain, dsir "
+    "and retrieve, where larger is"
+)
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -35,10 +41,22 @@ def store_measures(catalog: Catalog, manifest: Manifest, measures: Sequence[Meas
             insert(connection, "set_shifts", columns, replace_on=["manifest", "measure"])
 
 
+def measured(catalog: Catalog, manifest: str, reference: str | None) -> set[str]:
+    """Name what was measured of a manifest, against this reference or without one."""
+    with catalog.read() as connection:
+        rows = connection.execute(
+            "SELECT measure FROM set_shifts WHERE manifest = $manifest "
+            "AND (reference IS NULL OR reference = $reference)",
+            {"manifest": manifest, "reference": reference},
+        ).fetchall()
+    return {name for (name,) in rows}
+
+
 def stored_measures(catalog: Catalog, manifest: str) -> list[dict[str, Any]]:
     """Return what is known of a manifest: measure, pool, selected, images, reference of each.
 
-    Balance of the pseudo-labels and disagreement with the student, where it had one, come last.
+    After what a sample was measured by come what counts every image, balance of the pseudo-labels
+    and disagreement with the student, where it had one, and last the means of the stored estimates.
     """
     with catalog.read() as connection:
         return list(rows_of(connection, _MEASURES, [manifest]))
@@ -46,5 +64,5 @@ def stored_measures(catalog: Catalog, manifest: str) -> list[dict[str, Any]]:
 
 _MEASURES = """
 SELECT measure, pool, selected, images, reference FROM manifest_measures WHERE manifest = ?
-ORDER BY images IS NULL, measure
+ORDER BY images IS NULL, starts_with(measure, 'mean_'), measure
 """

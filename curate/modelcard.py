@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curate.measures import stored_measures
+from curate.measures import DIRECTION, stored_measures
 from curate.tables import one_row, rows_of
 from index import __version__
 from index.catalog import Catalog
@@ -195,7 +195,7 @@ def _seen(licences: Sequence[tuple[str, int]], images: int) -> Iterator[str]:
 def _shift(measures: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield "## How far these are from the teacher's own data"
     yield ""
-    yield "Smaller is closer; beside the whole pool from which they were selected."
+    yield f"Beside the whole pool from which they were selected; {DIRECTION}."
     yield ""
     rows = ((m["measure"], f"{m['pool']:.4g}", f"{m['selected']:.4g}") for m in measures)
     yield from _table(("measure", "pool", "selected"), rows)

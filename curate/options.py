@@ -107,15 +107,17 @@ class SelectOptions:
                 f"--diversity {self.diversity} needs an index: run build-index with an embedder"
             )
 
-    def check_crawl(self, catalog: Catalog) -> int | None:
+    def check_crawl(self, catalog: Catalog, timeout_s: float | None = None) -> int | None:
         """Check that what came with the crawl is what these options read of it.
 
-        Returns the number of images that `where` is true of; None where it was not given.
+        Returns the number of images that `where` is true of; None where it was not given. What is
+        evaluated in `timeout_s` here takes as long again when the pool is filtered by it.
 
         Raises:
-            UsageError: see `curate.filters.Filters.count_matching` and `curate.metadata`.
+            UsageError, QueryLimitError: see `curate.filters.Filters.count_matching`, and
+                `curate.metadata`.
         """
-        matching = self.filters.count_matching(catalog)
+        matching = self.filters.count_matching(catalog, timeout_s)
         if any(map(is_metadata, self.signals)):
             with scratch(catalog.workspace, "check") as folder:
                 filtered = folder / "filtered.parquet"

@@ -29,24 +29,23 @@ _UNSTEADY = {"age", "current_setting", "getvariable"}
 _STEADY_MACROS = re.compile(
     "(array|list|map)_[a-z_]+|date_add|days_in_month|fdiv|if|json|nullif|split_part"
 )
-# An image's facts, and of its places the first by name.
-_FACTS = f"""
-SELECT i.*, f.uri, f.metadata FROM images i LEFT JOIN {FIRST_PLACES} f ON f.image_id = i.id
-"""
+# An image's facts, and of its places the first by name. In one line, so that a line that DuckDB
+# names is one of the predicate.
+_FACTS = " ".join(
+    f"SELECT i.*, f.uri, f.metadata FROM images i "
+    f"LEFT JOIN {FIRST_PLACES} f ON f.image_id = i.id".split()
+)
 
 
 def count_matching(connection: duckdb.DuckDBPyConnection, predicate: str) -> int:
     """Check a predicate, and count the images for which it is true.
 
     Raises:
-        UsageError: as `matching`, or types do not fit, or a value of an image cannot be converted.
+        UsageError: as `matching`.
+        duckdb.Error: types do not fit, or a value of an image cannot be converted; `sandbox` words
+            it.
     """
-    query = matching(connection, predicate)
-    try:
-        row = one(connection, f"SELECT count(*) FROM ({query})")
-    except (duckdb.DataError, duckdb.ProgrammingError) as error:
-        why = re.split(r"LINE \d+:", str(error))[0]  # of a text that the user has not written
-        raise UsageError(f"--where {predicate!r}: {' '.join(why.split())}") from error
+    row = one(connection, f"SELECT count(*) FROM ({matching(connection, predicate)})")
     return int(row[0]) if row else 0
 
 
@@ -70,7 +69,7 @@ def matching(connection: duckdb.DuckDBPyConnection, predicate: str) -> str:
             _check_column(part["column_names"], columns)
         if kind == "FUNCTION":
             _check_function(connection, part["function_name"].lower())
-    return f"SELECT id AS image_id FROM ({_FACTS}) WHERE (\n{predicate}\n)"
+    return f"SELECT id AS image_id FROM ({_FACTS}) WHERE ({predicate}\n)"
 
 
 def _parse(connection: duckdb.DuckDBPyConnection, predicate: str) -> Any:
@@ -82,7 +81,7 @@ def _parse(connection: duckdb.DuckDBPyConnection, predicate: str) -> Any:
     if not predicate.strip():
         raise UsageError("--where is empty: give an expression, such as 'width >= 64'")
     found = [
-        _serialize(connection, f"SELECT 1 WHERE {opened}\n{predicate}\n{closed}", predicate)
+        _serialize(connection, f"SELECT 1 WHERE {opened}{predicate}\n{closed}", predicate)
         for opened, closed in (("(", ")"), ("", ""))
     ]
     statements = [one_of["statements"] for one_of in found]

@@ -36,13 +36,29 @@ class Result:
     batches: Iterator[list[tuple[Any, ...]]]
 
 
+def check_timeout(seconds: float | None, option: str) -> None:
+    """Check how long a query may take.
+
+    Raises:
+        UsageError: no number of seconds; the message names the option.
+    """
+    if seconds is not None and not 0 < seconds <= threading.TIMEOUT_MAX:
+        raise UsageError(f"{option} is {seconds:g}: give a number of seconds above 0")
+
+
 @contextmanager
 def sandbox(
-    catalog: Catalog, output: Path | None = None, timeout_s: float | None = None
+    catalog: Catalog,
+    output: Path | None = None,
+    timeout_s: float | None = None,
+    *,
+    what: str = "SQL",
+    option: str = "--timeout",
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open the catalog read-only, with no access to files but `output`, and no way back.
 
     What does not fit into memory waits in catalog.duckdb.tmp, in at most half of the free disk.
+    Messages begin with `what` was asked, and name the `option` that gives it more time.
 
     Raises:
         UsageError: DuckDB's message, in one line, for a query that fails.
@@ -63,19 +79,20 @@ def sandbox(
                 yield connection
         except duckdb.InterruptException as error:
             if timeout_s is None:
-                raise QueryLimitError("SQL: interrupted") from error
+                raise QueryLimitError(f"{what}: interrupted") from error
             raise QueryLimitError(
-                f"SQL: stopped after {timeout_s:g} s: give --timeout more, or ask for less"
+                f"{what}: stopped after {timeout_s:g} s: give {option} more, or ask for less"
             ) from error
         except duckdb.OutOfMemoryException as error:
             limit = f"{MEMORY_LIMIT} of memory"
             if "max_temp_directory_size" in str(error):
                 limit = f"half of the free disk, {spill / 1e9:.1f} GB, beside its memory"
             raise QueryLimitError(
-                f"SQL: the query needs more than {limit}: aggregate, filter, or name fewer columns"
+                f"{what}: the query needs more than {limit}: aggregate, filter, or name fewer "
+                "columns"
             ) from error
         except duckdb.Error as error:
-            raise UsageError(f"SQL: {_in_a_line(error)}{_hint(connection, error)}") from error
+            raise UsageError(f"{what}: {_in_a_line(error)}{_hint(connection, error)}") from error
 
 
 def _in_a_line(error: duckdb.Error) -> str:

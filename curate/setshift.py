@@ -20,7 +20,7 @@ from curate.distances import (
     proxy_a_distance,
 )
 from curate.manifest import Manifest
-from curate.measures import Measure, store_measures, stored_measures
+from curate.measures import Measure, measured, store_measures
 from curate.pool import Pool
 from curate.references import stored_reference
 from distill.networks import Network
@@ -59,11 +59,7 @@ def update_set_shift(
     Raises:
         WorkspaceError: the vectors or the reference are damaged.
     """
-    known = {
-        row["measure"]
-        for row in stored_measures(pool.catalog, manifest.name)
-        if row["reference"] in (None, pool.reference)
-    }
+    known = measured(pool.catalog, manifest.name, pool.reference)
     images = _Images(pool.catalog, manifest, teacher, device, workers)
     measures: dict[str, Callable[[], Measure]] = {"bn_moments": images.bn_moments}
     if pool.reference is not None and pool.embedder is not None:

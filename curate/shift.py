@@ -7,8 +7,10 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from curate.tables import WHICH_IMAGES
 from index.catalog import Catalog, insert, literal, one
 from index.database import connect
+from index.errors import WorkspaceError
 from index.files import scratch
 from index.parts import Ids, Part, list_parts, read_live
 
@@ -38,6 +40,9 @@ def update_shifts(catalog: Catalog, model: str) -> list[str]:
     Raw values per BatchNorm layer are z-scored over the pool, and the layers' z-scores averaged:
     0 is the pool's middle, below 0 is closer to the teacher's training data. The others are
     stored as they are.
+
+    Raises:
+        WorkspaceError: a part file is damaged, or a build forgot images meanwhile.
     """
     return [name for name in ESTIMATES if _update(catalog, model, name)]
 
@@ -86,13 +91,15 @@ def store_estimate(
 def _update(catalog: Catalog, model: str, estimator: str) -> bool:
     with catalog.read() as connection:
         parts = list_parts(connection, shift_store(model, estimator))
+        # As many would not do: what a build forgot while an estimate was made stands in it, and
+        # as many other images may have come since.
         stored = one(
             connection,
-            "SELECT count(*) FROM shifts WHERE model = ? AND estimator = ?",
+            f"SELECT {WHICH_IMAGES} FROM shifts WHERE model = ? AND estimator = ?",
             [model, estimator],
         )
-        scored = one(connection, "SELECT count(*) FROM scores WHERE model = ?", [model])
-    if not parts or scored == (0,):
+        scored = one(connection, f"SELECT {WHICH_IMAGES} FROM scores WHERE model = ?", [model])
+    if not parts or scored is None or scored[0] == 0:
         return False
     if stored != scored:
         store_estimate(catalog, model, estimator, _values(catalog, parts, estimator))
@@ -100,11 +107,20 @@ def _update(catalog: Catalog, model: str, estimator: str) -> bool:
 
 
 def _values(catalog: Catalog, parts: list[Part], estimator: str) -> Iterator[tuple[Ids, Floats]]:
-    statistics = _layer_statistics(catalog, parts) if estimator in PER_LAYER else None
+    if estimator not in PER_LAYER:
+        for part in parts:
+            ids, raw = read_live(catalog, part)
+            yield ids, raw[:, 0].astype(np.float32)
+        return
+    count, mean, deviation = _layer_statistics(catalog, parts)
     for part in parts:
         ids, raw = read_live(catalog, part)
-        value = mean_z_score(raw.astype(np.float64), *statistics) if statistics else raw[:, 0]
-        yield ids, value.astype(np.float32)
+        count -= len(ids)
+        yield ids, mean_z_score(raw.astype(np.float64), mean, deviation)
+    if count:  # the next command would take these for the z-scores of the pool that is left
+        raise WorkspaceError(
+            "images were removed while this command ran: run the same command again"
+        )
 
 
 def mean_z_score(
@@ -118,8 +134,8 @@ def mean_z_score(
 
 def _layer_statistics(
     catalog: Catalog, parts: list[Part]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and standard deviation (L,) over all parts, by Chan's merging of moments."""
+) -> tuple[int, NDArray[np.float64], NDArray[np.float64]]:
+    """Number of images, and mean and standard deviation (L,) over them, by Chan's merging."""
     count = 0
     mean = np.zeros(parts[0].width)
     squares = np.zeros(parts[0].width)
@@ -133,4 +149,4 @@ def _layer_statistics(
         squares += ((raw - part_mean) ** 2).sum(axis=0) + delta**2 * count * len(raw) / merged
         mean += delta * len(raw) / merged
         count = merged
-    return mean, np.sqrt(squares / count)
+    return count, mean, np.sqrt(squares / count)

@@ -11,6 +11,9 @@ import duckdb
 from index import database
 from index.catalog import MEMORY_LIMIT
 
+# SQL of aggregates that tell which images a relation holds. Their ids are as of hashes: of no two
+# sets are number, parity and sum the same.
+WHICH_IMAGES = "count(*), bit_xor(image_id), sum(image_id)"
 _ROWS_AT_ONCE = 1024
 
 

@@ -43,14 +43,13 @@ def sql(
 
     Example: kdcurate sql -w WS "SELECT reason, count(*) FROM failures GROUP BY ALL"
     """
-    from curate.query import run_query, sandbox, write_parquet
+    from curate.query import check_timeout, run_query, sandbox, write_parquet
     from index.catalog import Catalog
     from index.errors import UsageError
 
     if sum((json, csv, parquet is not None)) > 1:
         raise UsageError("choose one of --json, --csv, --parquet")
-    if timeout is not None and not timeout > 0:
-        raise UsageError(f"--timeout is {timeout:g}: it must be above 0 seconds")
+    check_timeout(timeout, "--timeout")
     catalog = Catalog(workspace)
     if parquet is not None:
         write_parquet(catalog, query, parquet, timeout)

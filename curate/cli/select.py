@@ -125,6 +125,13 @@ def select(
             "metadata, but --rank the numbers that it names.",
         ),
     ] = None,
+    where_timeout: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            help="Give up, before anything is scored, where --where takes longer over all images.",
+        ),
+    ] = 30,
     reference: Annotated[
         list[str] | None,
         typer.Option(
@@ -164,6 +171,7 @@ def select(
     from curate.measures import stored_measures
     from curate.networks import scored_pool
     from curate.options import SelectOptions
+    from curate.query import check_timeout
     from curate.selection import select as decide
     from curate.setshift import update_set_shift
     from distill.networks import load_network
@@ -194,6 +202,7 @@ def select(
         weights=weights,
     )
     options.check()
+    check_timeout(where_timeout, "--where-timeout")
     check(reference or ())
     catalog = Catalog(workspace)
     options.check_given(  # now, not after the networks have scored the pool
@@ -201,7 +210,7 @@ def select(
         reference=bool(reference),
         index=first_embedder(catalog) is not None,
     )
-    matching = options.check_crawl(catalog)
+    matching = options.check_crawl(catalog, where_timeout)
     if dry_run:
         plan = _plan(catalog, teacher, student, logits) | {"options": options.as_json()}
         if reference:

@@ -26,7 +26,7 @@ def update_fitted(
 ) -> None:
     """Compute those of the named estimates that are fitted and missing, for the whole pool.
 
-    An estimate of fewer images than the pool has is of an older pool, and computed as a whole:
+    An estimate of other images than the pool has is of an older pool, and computed as a whole:
     what it was fitted to may be another now. `most` images of the pool are the sample of it.
 
     Raises:

@@ -20,6 +20,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from curate.measures import DIRECTION
 from curate.report import charts
 from curate.report.absent import absent_sections
 from curate.report.content import Content
@@ -58,6 +59,7 @@ def _page(content: Content) -> str:
         charts=charts,
         curves=_curves(content),
         levels=partial(_level, 9),
+        direction=DIRECTION,
     )
 
 

@@ -220,7 +220,7 @@ def test_a_query_that_is_in_time_is_left_alone(
 ) -> None:
     found = kdcurate("sql", "SELECT 1 AS one", "-w", workspace, "--timeout", "60", "--csv")
     assert (found.code, found.out.split(), found.err) == (0, ["one", "1"], "")
-    for wrong in ("0", "-1", "nan"):
+    for wrong in ("0", "-1", "nan", "inf"):
         found = kdcurate("sql", "SELECT 1", "-w", workspace, "--timeout", wrong)
         assert found.code == 2 and "--timeout is" in found.err
 

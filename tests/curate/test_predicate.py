@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -79,6 +81,7 @@ def test_it_is_true_of_these_images(catalog: Catalog, predicate: str, expected: 
         ("width >", "is no SQL expression: syntax error"),
         (" ", "--where is empty: give an expression"),
         ("width = 'wide'", "Could not convert string 'wide' to INT32"),
+        ("width > 3\nAND mode = 1", r"to INT32.*\(line 2\)$"),
         ("(metadata->>'licence')::INTEGER > 1", "Could not convert string 'cc"),
         ("nosuch(width) = 1", "nosuch does not exist"),
         ("random() > 0.5", r"calls random\(\), which may answer differently"),
@@ -128,6 +131,37 @@ def test_equal_words_give_equal_manifests_and_true_gives_the_plain_one(sourced: 
     plain = select(sourced, "plain", SelectOptions("kd3", alpha=1.0))
     loose = select(sourced, "loose", SelectOptions("kd3", alpha=1.0, where="true"))
     assert loose.content_hash == plain.content_hash != again.content_hash
+
+
+def test_a_slow_one_ends_when_its_time_is_over(
+    kdcurate: Kdcurate, workspace: Path, teacher: str
+) -> None:
+    slow = "levenshtein(repeat(hex(sha256), 5), repeat(format, 60)) < 0"  # 0.1 ms an image
+    with Catalog(workspace).write() as connection:
+        connection.execute(
+            "INSERT INTO images SELECT hash(range)::HUGEINT // 2, sha256(range::VARCHAR)::BLOB, 1, "
+            "'PNG', 16, 16, 'RGB', NULL, now() FROM range(200000)"
+        )
+    before = query(workspace, "SELECT count(*) FROM scores")
+    options = ("-w", workspace, "--teacher", teacher, "--strategy", "msp", "--where", slow)
+    began = time.monotonic()
+    found = kdcurate("select", *options, "--where-timeout", 0.3)
+    assert (found.code, found.out, found.err.count("\n")) == (1, "", 1)
+    assert f"--where {slow!r}: stopped after 0.3 s: give --where-timeout more" in found.err
+    assert time.monotonic() - began < 10
+    assert query(workspace, "SELECT count(*) FROM scores") == before
+    assert not [thread for thread in threading.enumerate() if thread.name == "sql timeout"]
+
+
+def test_one_that_is_in_time_is_left_alone(
+    kdcurate: Kdcurate, workspace: Path, teacher: str
+) -> None:
+    options = ("-w", workspace, "--teacher", teacher, "--where", "width > 3", "--dry-run")
+    found = kdcurate("select", *options, "--where-timeout", 60)
+    assert (found.code, found.err) == (0, "")
+    for wrong in ("0", "-1", "nan", "inf"):
+        found = kdcurate("select", *options, "--where-timeout", wrong)
+        assert (found.code, found.out) == (2, "") and "--where-timeout is" in found.err
 
 
 def test_a_wrong_predicate_is_told_before_anything_is_scored(

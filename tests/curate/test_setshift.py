@@ -33,6 +33,7 @@ from .helpers import IMAGES, pixels_of, png, query, write_files
 
 # Images that are selected, and those of the reference.
 TAKEN, OWN = 12, 20
+MEANS = ["mean_bn_kl", "mean_bn_shift", "mean_classifier_angle", "mean_null_space"]
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,7 @@ def test_without_a_reference_the_moments_alone(pool: Pool, network: Network) -> 
     manifest = select(pool, "first", SelectOptions("kd3", budget=TAKEN, alpha=0.5))
     assert update_set_shift(pool, manifest, network, workers=0) == {}
     found = rows(pool.catalog, "first")
-    assert list(found) == ["bn_moments", "disagreement", "label_kl"]
+    assert list(found) == ["bn_moments", "disagreement", "label_kl", *MEANS]
     view = network.card.input.view()
     keys, pixels = map(
         np.concatenate, zip(*read_images(pool.catalog, view, workers=0), strict=True)
@@ -116,6 +117,62 @@ def test_against_a_reference(
         "mmd": (9, measured.reference),
         "proxy_a": (9, measured.reference),
     }
+
+
+def test_means_of_the_estimates_that_every_image_has(
+    measured: Pool, teacher: str, tmp_path: Path
+) -> None:
+    by_reference = SelectOptions("knn", budget=TAKEN, weights="domain")
+    select(measured, "first", by_reference)
+    select(measured, "embedded", SelectOptions("odsd_like", budget=TAKEN))
+    select(replace(measured, reference=None), "bare", SelectOptions("msp", budget=TAKEN))
+    own = {name.removeprefix("mean_"): None for name in MEANS}
+    fitted = dict.fromkeys(("knn", "domain"), measured.reference) | {"odsd": measured.embedder}
+    expected = {"first": own | fitted, "embedded": own | fitted, "bare": own}
+    check_means(measured, expected)
+    sources = write_files(tmp_path / "more", {"new.png": png(pixels_of(800))})
+    build_index(measured.catalog.workspace, [str(sources)], load_embedder(teacher), workers=0)
+    scored_pool(measured.catalog, teacher, workers=0)
+    # What was fitted to the older pool is no mean of this one.
+    alone = replace(measured, student=None)
+    assert select(alone, "grown", SelectOptions("msp", budget=TAKEN)).pool == IMAGES + 1
+    check_means(measured, expected | {"grown": own})
+
+
+def check_means(pool: Pool, expected: dict[str, dict[str, str | None]]) -> None:
+    """The means, and `manifest_shift`, are those in float64 of what the catalog has of an image."""
+    shifts: dict[str, dict[int, float]] = {}
+    for name, key, value in query(
+        pool.catalog.workspace,
+        "SELECT estimator, image_id, value FROM shifts WHERE model = ?",
+        pool.teacher,
+    ):
+        shifts.setdefault(name, {})[key] = value
+    for manifest, estimates in expected.items():
+        shown = {name: row for name, row in rows(pool.catalog, manifest).items() if "mean_" in name}
+        assert {name: row[3] for name, row in shown.items()} == {
+            f"mean_{name}": key for name, key in estimates.items()
+        }
+        decided = query(
+            pool.catalog.workspace,
+            "SELECT image_id, selected FROM decisions WHERE manifest = ?",
+            manifest,
+        )
+        ids, taken = (np.array(column) for column in zip(*decided, strict=True))
+        views = query(
+            pool.catalog.workspace,
+            "SELECT 'mean_' || estimator, pool_mean, selected_mean FROM manifest_shift "
+            "WHERE manifest = ?",
+            manifest,
+        )
+        assert {name: row[:2] for name, row in shown.items()}.items() <= {
+            name: tuple(means) for name, *means in views
+        }.items()
+        for name, (in_pool, in_selection, images, _) in shown.items():
+            values = np.array([shifts[name.removeprefix("mean_")][key] for key in ids], np.float64)
+            assert in_pool == pytest.approx(values.mean(), rel=1e-6, abs=1e-8), name
+            assert in_selection == pytest.approx(values[taken].mean(), rel=1e-6, abs=1e-8), name
+            assert images is None and in_pool != in_selection
 
 
 def test_neither_order_nor_parts_matter(
@@ -169,7 +226,7 @@ def test_one_image_has_a_moment_distance_only(measured: Pool, network: Network) 
         "proxy_a": f"it takes 5 images, and there are 1 and {OWN}",
     }
     found = rows(measured.catalog, "one")
-    assert list(found) == ["bn_moments", "disagreement", "label_kl", "label_shift"]
+    assert list(found) == ["bn_moments", "disagreement", "label_kl", "label_shift", *MEANS]
     assert found["bn_moments"][2] == 1
 
 
@@ -229,7 +286,7 @@ def test_select_prints_what_show_prints(
     start = next(n for n, line in enumerate(lines) if line.startswith("measure"))
     assert lines[start].split() == ["measure", "pool", "selected", "images"]
     assert [line.split()[0] for line in lines[start + 1 :]] == [
-        *("bn_moments", "frechet", "mmd", "proxy_a", "label_kl", "label_shift")
+        *("bn_moments", "frechet", "mmd", "proxy_a", "label_kl", "label_shift", *MEANS)
     ]
     assert "\n".join(lines[start:]) in shown.out
     again = json.loads(kdcurate(*command, *options, "--json").out)
