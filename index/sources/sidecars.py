@@ -119,9 +119,7 @@ def beside(path: Place, keys: set[str]) -> Callable[[str], dict[str, Any]]:
         for row in parquet.select(table, "key::VARCHAR IN (SELECT unnest(?))", [wanted]):
             rows[str(row["key"])] = carried(row)
     except (DataError, duckdb.Error, OSError) as error:
-        if may_pass(error) or (
-            isinstance(error.__cause__, Exception) and may_pass(error.__cause__)
-        ):
+        if may_pass(error):
             return partial(_not_now, table.name)
         return lambda _: {"parquet_error": f"not readable: {table.name}"}
     return lambda key: next((rows[name] for name in _names(key) if name in rows), {})
