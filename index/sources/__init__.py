@@ -13,7 +13,7 @@ from index.decoding import FORMATS
 from index.errors import DataError, UsageError
 from index.sources import files, lists, parquet, tar, unopened
 from index.sources.base import Item, Partition, SourceKind, SourceOptions, metadata_json
-from index.sources.places import Place, Url, is_url
+from index.sources.places import DOTTED, Place, Url, is_url
 from index.sources.retries import may_be_over
 from index.sources.tree import files_below
 
@@ -176,6 +176,8 @@ def _is_of_shard(path: Path) -> bool:
 
 
 def _expand_url(url: Url) -> Sequence[Url]:
+    if url.has_dots:
+        raise DataError(f"{url} is not read: {DOTTED}")
     try:
         found = (
             url.matching() if "*" in str(url) else [url] if url.is_dir() or url.is_file() else []
