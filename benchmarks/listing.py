@@ -6,7 +6,7 @@ Makes empty files in DIR: a tree of folders of 1,000 each, and one flat folder; 
 of images of 20 kB, which are holes in the file, each with a .json and a .txt. Each listing runs in
 a fresh process, as `kdcurate build-index` does it before it decodes anything; the peak is Linux's
 VmHWM less what the process had before. The file system's cache is warm. Files a second are by the
-clock; processor time is little moved by other work on the machine.
+clock; processor time is less moved by other work on the machine.
 """
 
 from __future__ import annotations
