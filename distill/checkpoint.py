@@ -18,6 +18,8 @@ from index.files import atomic_path
 # Of the time between two checkpoints that are due by the clock, writing one may take this share.
 SHARE = 0.02
 LONGEST_S = 60.0
+# How PyTorch begins to tell that names or shapes of a module's state are others.
+_UNFIT = "Error(s) in loading state_dict"
 
 
 class Pace:
@@ -67,6 +69,24 @@ def load_checkpoint(path: Path, options: dict[str, Any]) -> dict[str, Any] | Non
     state, stored = _read(path)
     check_options(path, stored, options)
     return state
+
+
+@contextmanager
+def resuming(path: Path) -> Iterator[None]:
+    """Say in one line that what a checkpoint holds does not fit what is to go on from it.
+
+    Raises:
+        WorkspaceError: a value is missing, or one has another shape, as another version wrote it.
+    """
+    try:
+        yield
+    except (RuntimeError, ValueError, LookupError, TypeError) as error:
+        # Of a device that failed, or of memory that ran out, the checkpoint is not to blame.
+        if isinstance(error, RuntimeError) and not str(error).startswith(_UNFIT):
+            raise
+        raise WorkspaceError(
+            f"{path} is of another version of kdcurate: delete it to train anew"
+        ) from error
 
 
 def checkpoint_options(path: Path) -> dict[str, Any]:

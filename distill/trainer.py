@@ -23,7 +23,7 @@ from torch import Tensor
 
 from distill.batches import Batches
 from distill.board import Board
-from distill.checkpoint import Pace, checkpoint_path, load_checkpoint, save_checkpoint
+from distill.checkpoint import Pace, checkpoint_path, load_checkpoint, resuming, save_checkpoint
 from distill.compiling import eager, prepare_networks
 from distill.descent import Descent
 from distill.ema import holding
@@ -40,7 +40,7 @@ from distill.remembered import remember
 from distill.reselection import Reselect, RoundStart
 from distill.scoring import agreement, score_pixels
 from distill.selection import Selection
-from index.errors import UsageError, WorkspaceError
+from index.errors import UsageError
 from index.progress import Progress, Silent
 
 
@@ -113,7 +113,7 @@ class Trainer:
         """Train to the last step, from the checkpoint if there is one.
 
         Raises:
-            WorkspaceError: the checkpoint is of a run with other options.
+            WorkspaceError: the checkpoint is of a run with other options, or of another version.
             KdcurateError: the loss or a weight is no longer finite, or memory is exhausted; the
                 last checkpoint stays.
         """
@@ -278,16 +278,12 @@ class Trainer:
         if state is None:
             self._metrics.rewind(0)
             return 0
-        known = "patience" in state and len(state["optimizers"]) == len(self._descent.optimizers)
-        if not known:
-            raise WorkspaceError(
-                f"{self.checkpoint_path} is of another version of kdcurate: delete it to train anew"
-            )
-        self.method.load_state_dict(state["method"])
-        self._descent.load_state_dict(state)
-        self._patience.load_state_dict(state["patience"])
-        if self._recent is not None:
-            self._recent.load(state["recent"])
+        with resuming(self.checkpoint_path):
+            self.method.load_state_dict(state["method"])
+            self._descent.load_state_dict(state)
+            self._patience.load_state_dict(state["patience"])
+            if self._recent is not None:
+                self._recent.load(state["recent"])
         step = int(state["step"])
         self._began -= state["seconds"]
         self._metrics.rewind(step, state["metrics"])

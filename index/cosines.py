@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.catalog import Catalog
-from index.parts import Ids, Rows, list_parts, map_rows, places
+from index.parts import Ids, list_parts, map_rows, pick_rows, places
 from index.vectors import Vectors, unit_norm
 
 LookUp = Callable[[Ids], Vectors]
@@ -23,8 +23,8 @@ def pair_cosines(
     """Return the cosine of each pair of a query and an image; memory holds some 100 MB.
 
     Args:
-        look_up: returns the unit-norm vectors (m, dim) of image ids (m,): `vectors_of` reads parts
-            for a few, `StoredVectors` maps them for many.
+        look_up: returns the unit-norm vectors (m, dim) of image ids (m,): `vectors_of` for a few,
+            `StoredVectors`, which keeps in memory where each vector lies, for many.
         queries: (q, dim), unit-norm.
         query: (n,) the row of each pair's query.
         ids: (n,) the image of each pair.
@@ -77,9 +77,5 @@ class StoredVectors:
             WorkspaceError: one has no vector, or a part is gone or not as long as recorded.
         """
         at = places(self.ids, ids)
-        rows: Rows = np.empty((len(ids), self._width), np.float16)
-        order = np.argsort(self._part[at], kind="stable")
-        numbers, starts = np.unique(self._part[at[order]], return_index=True)
-        for number, here in zip(numbers.tolist(), np.split(order, starts)[1:], strict=True):
-            rows[here] = self._mapped(number)[self._row[at[here]]]
+        rows = pick_rows(self._part[at], self._row[at], self._width, self._mapped)
         return unit_norm(rows.astype(np.float32))

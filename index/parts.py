@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -163,7 +163,7 @@ def map_rows(workspace: Path, part: Part) -> Rows:
     """Map a part's rows (n, width) into memory: what is used of them is read, and nothing checked.
 
     Raises:
-        WorkspaceError: as `read_arrays`.
+        WorkspaceError: as `read_arrays`, or its header tells of other rows than were recorded.
     """
     path = part.path(workspace)
     with _opened(workspace, part) as arrays:
@@ -172,12 +172,36 @@ def map_rows(workspace: Path, part: Part) -> Rows:
             np.lib.format.read_magic(member)
             shape, _, dtype = np.lib.format.read_array_header_1_0(member)
             within = member.tell()
+        if shape != (part.rows, part.width):
+            raise ValueError(f"{shape} in place of {(part.rows, part.width)}")
         # np.savez stores arrays as they are, each behind a header of ZIP and one of NumPy.
         with path.open("rb") as file:
             file.seek(begin + _ZIP_LENGTHS)
             lengths = struct.unpack("<HH", file.read(4))
         offset = begin + _ZIP_LENGTHS + 4 + sum(lengths) + within
         return np.memmap(path, dtype, "r", offset=offset, shape=shape)
+
+
+def pick_rows(
+    part_of: NDArray[np.int64],
+    row_of: NDArray[np.int64],
+    width: int,
+    rows_of: Callable[[int], Rows],
+) -> Rows:
+    """Return the rows (n, width) that stand in these parts (n,) at these places (n,), in order.
+
+    Args:
+        rows_of: returns the rows of a part, such as `map_rows`; asked once for each.
+
+    Raises:
+        WorkspaceError: as `rows_of`.
+    """
+    picked: Rows = np.empty((len(part_of), width), np.float16)
+    order = np.lexsort((row_of, part_of))  # so that a file is read from its beginning to its end
+    numbers, starts = np.unique(part_of[order], return_index=True)
+    for number, here in zip(numbers.tolist(), np.split(order, starts)[1:], strict=True):
+        picked[here] = rows_of(number)[row_of[here]]
+    return picked
 
 
 def array_names(workspace: Path, part: Part) -> frozenset[str]:

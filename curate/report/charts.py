@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from curate.report.directions import ends_of
 from curate.report.distributions import Distribution
 from curate.report.embedding import LEFT, ORIGINAL, SELECTED, Panel
 from curate.report.training import Curve, Rounds
@@ -63,7 +64,10 @@ class Bar:
 
 @dataclass(frozen=True)
 class Mirror:
-    """Bars up (taken) and down (left) from a middle line, with marks across both."""
+    """Bars up (taken) and down (left) from a middle line, with marks across both.
+
+    `ends` are what stands below the axis at either end.
+    """
 
     bars: list[Bar]
     x_ticks: list[Tick]
@@ -71,6 +75,7 @@ class Mirror:
     middle: float
     marks: list[Tick]
     medians: list[tuple[str, float, str]]
+    ends: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True)
@@ -131,7 +136,7 @@ def mirror(one: Distribution) -> Mirror:
         if value is not None and one.low <= value <= one.high
     ]
     marks = [Tick(_r(scale(t.value)), f"{t.name}: {t.value:.3g}") for t in one.thresholds[:200]]
-    return Mirror(bars, scale.ticks(), y_ticks, _r(middle), marks, medians)
+    return Mirror(bars, scale.ticks(), y_ticks, _r(middle), marks, medians, ends_of(one.what))
 
 
 def curves(title: str, found: Sequence[Curve], order: Sequence[str]) -> Lines:

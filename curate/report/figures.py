@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from curate.report.content import Content
+from curate.report.directions import axis_label
 from curate.report.embedding import LEFT, ORIGINAL, SELECTED, Panel
 from curate.report.grids import Grid
 from curate.report.options import IMAGES_A_CELL
@@ -173,6 +174,7 @@ def _scores(content: Content) -> Any:
             axis.axvline(threshold.value, color="black", linewidth=0.5, alpha=0.5)
         axis.set_yscale("symlog", linthresh=1)
         axis.set_title(_plain(f"{one.manifest.name}: {one.what}"), fontsize=9)
+        axis.set_xlabel(axis_label(one.what), fontsize=7)
         axis.tick_params(labelsize=7)
     axes[0].legend(fontsize=7)
     return figure

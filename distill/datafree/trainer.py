@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from distill.augment import AUGMENTATIONS
-from distill.checkpoint import Pace, checkpoint_path, load_checkpoint, save_checkpoint
+from distill.checkpoint import Pace, checkpoint_path, load_checkpoint, resuming, save_checkpoint
 from distill.datafree.learner import STUDENT
 from distill.datafree.purposes import Purpose
 from distill.datafree.recipe import Recipe
@@ -105,7 +105,8 @@ class DataFreeTrainer:
             Steps, and seconds in all processes.
 
         Raises:
-            WorkspaceError: the checkpoint is of a run with other options, or its images are gone.
+            WorkspaceError: the checkpoint is of a run with other options or of another version, or
+                its images are gone.
             KdcurateError: a loss or a weight is no longer finite; the last checkpoint stays.
         """
         self._began = time.monotonic()
@@ -221,10 +222,11 @@ class DataFreeTrainer:
             self._synthesiser.restore(None)
             self._metrics.rewind(0)
             return 0
-        self._learner.load_state_dict(state["learner"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._synthesiser.restore(state["synthesiser"])
-        self._made = dict(state["made"])
+        with resuming(self.checkpoint_path):
+            self._learner.load_state_dict(state["learner"])
+            self._optimizer.load_state_dict(state["optimizer"])
+            self._synthesiser.restore(state["synthesiser"])
+            self._made = dict(state["made"])
         step = int(state["step"])
         self._began -= state["seconds"]
         self._metrics.rewind(step, state["metrics"])

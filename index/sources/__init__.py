@@ -13,7 +13,8 @@ from index.decoding import FORMATS
 from index.errors import DataError, UsageError
 from index.sources import files, lists, parquet, tar, unopened
 from index.sources.base import Item, Partition, SourceKind, SourceOptions, metadata_json
-from index.sources.places import Place, Url, is_url
+from index.sources.places import DOTTED, Place, Url, is_url
+from index.sources.retries import may_be_over
 from index.sources.tree import files_below
 
 __all__ = [
@@ -79,7 +80,7 @@ def _fails_alone(path: Place, error: DataError, begun: bool) -> bool:
     """
     if isinstance(error.__cause__, FileNotFoundError) or path.is_dir():
         return False
-    return not (begun and unopened.passes(error))
+    return not (begun and may_be_over(error))
 
 
 def check(sources: Sequence[str], options: SourceOptions | None = None) -> None:
@@ -175,6 +176,8 @@ def _is_of_shard(path: Path) -> bool:
 
 
 def _expand_url(url: Url) -> Sequence[Url]:
+    if url.has_dots:
+        raise DataError(f"{url} is not read: {DOTTED}")
     try:
         found = (
             url.matching() if "*" in str(url) else [url] if url.is_dir() or url.is_file() else []

@@ -10,7 +10,7 @@ from typing import Any
 from index.errors import DataError
 from index.sources import files, parquet
 from index.sources.base import Item, Partition, SourceOptions, carried, partition_key, plain
-from index.sources.places import Place, Url, is_url, place
+from index.sources.places import DOTTED, Place, Url, is_url, place
 from index.sources.retries import Retries
 from index.sources.rows import Fields, path_column, rows
 
@@ -90,6 +90,8 @@ def _entry(source: Place, number: int, fields: Fields, named: str) -> Entry:
     except RecursionError:
         return row, 0, 0, {}, "nested too deeply"
     where = place(value.strip()) if is_url(value.strip()) else source.parent / value.strip()
+    if isinstance(where, Url) and where.has_dots:
+        return row, 0, 0, {}, DOTTED
     if isinstance(where, Url):  # asking for each would take longer than reading it
         return str(where), -1, "", metadata, ""
     return *files.listed(where), metadata, ""

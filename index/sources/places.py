@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, TypeVar
+from urllib.parse import unquote
 
 import duckdb
 import fsspec
@@ -23,6 +24,8 @@ from index.sources.retries import Retries, TransientError, may_pass
 Answer = TypeVar("Answer")
 _URL = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 _CHUNK = 1 << 20
+_DOTS = (".", "..")
+DOTTED = "its path has . or .. in it, which not every client reads alike: give the URL without"
 # Request Timeout, Too Early, Too Many Requests; and whatever is the server's own fault.
 _PASSING_STATUS = (408, 425, 429)
 _GONE_STATUS = (404, 410)
@@ -38,7 +41,7 @@ class Url:
         return self.text
 
     def __truediv__(self, name: str) -> Place:
-        return place(name) if is_url(name) else Url(f"{self.text.rstrip('/')}/{name.lstrip('/')}")
+        return place(name) if is_url(name) else Url(_joined(self.text, name))
 
     @property
     def name(self) -> str:
@@ -58,6 +61,14 @@ class Url:
     def with_suffix(self, suffix: str) -> Url:
         """Return the URL of the file beside it that differs in the suffix only."""
         return Url(f"{self.parent}/{PurePosixPath(self.name).with_suffix(suffix)}")
+
+    @property
+    def has_dots(self) -> bool:
+        """Tell whether its path has `.` or `..` in it.
+
+        Clients of HTTP resolve them and read another address; to object stores they are names.
+        """
+        return any(unquote(part) in _DOTS for part in self.text.partition("?")[0].split("/"))
 
     def is_dir(self) -> bool:
         """Tell whether files lie below it; of HTTP, by its look: a page of links is no folder."""
@@ -132,6 +143,19 @@ def _facts(url: str, info: dict[str, Any]) -> tuple[str, int, str]:
     marks = ("mtime", "ETag", "etag", "LastModified", "Last-Modified", "created", "md5Hash")
     stamp = [str(info[mark]) for mark in marks if mark in info]
     return url, int(info.get("size") or -1), " ".join(stamp)
+
+
+def _joined(folder: str, name: str) -> str:
+    """Join a relative path, with its `.` and `..` resolved as far as the host or bucket."""
+    scheme, _, rest = folder.partition("://")
+    path, *query = name.lstrip("/").partition("?")
+    parts = rest.rstrip("/").split("/")
+    for part in path.split("/"):
+        if part == ".." and len(parts) > 1 and parts[-1] != "..":
+            parts.pop()
+        elif part != ".":
+            parts.append(part)
+    return f"{scheme}://{'/'.join(parts)}{''.join(query)}"
 
 
 def is_url(name: str) -> bool:

@@ -11,6 +11,8 @@ from typing import TypeVar
 
 import duckdb
 
+from index.errors import DataError
+
 Result = TypeVar("Result")
 
 _NAMES = (
@@ -28,8 +30,12 @@ class TransientError(OSError):
     """What a client of fsspec raised may pass; by its name it is known again in DuckDB's text."""
 
 
-def may_pass(error: Exception) -> bool:
-    """Tell whether reading the same again later may do: the file itself need not be bad."""
+def may_pass(error: BaseException | None) -> bool:
+    """Tell whether reading the same again later may do: the file itself need not be bad.
+
+    Of a DataError what caused it decides.
+    """
+    error = _cause(error)
     if isinstance(error, OSError):
         return error.errno in _PASSING
     if isinstance(error, duckdb.Error):
@@ -39,6 +45,22 @@ def may_pass(error: Exception) -> bool:
         )
         return local or TransientError.__name__ in said
     return False
+
+
+def may_be_over(error: DataError) -> bool:
+    """Tell whether what kept a file from being opened may be over at the next build.
+
+    It may, unless the file was read and found malformed: rights, memory and the number of open
+    files are this machine's, and say nothing of the images.
+    """
+    cause = _cause(error)
+    if isinstance(cause, (OSError, MemoryError, duckdb.IOException, duckdb.OutOfMemoryException)):
+        return True
+    return may_pass(cause)
+
+
+def _cause(error: BaseException | None) -> BaseException | None:
+    return error.__cause__ if isinstance(error, DataError) else error
 
 
 class Retries:

@@ -41,33 +41,33 @@ def short_key(name: str) -> str:
 
 
 class Sidecars:
-    """The side files of a shard, found by the name of an image."""
+    """The side files of a shard, and which image each goes with."""
 
     def __init__(self) -> None:
         """Start with none."""
         self._found: dict[str, list[Sidecar]] = {}  # by their long keys
-        self._shared: dict[str, list[Sidecar]] | None = None
 
     def add(self, name: str, offset: int, length: int) -> None:
         """Add a member that is a side file."""
         key = long_key(name)
         self._found.setdefault(key, []).append((name[len(key) :], offset, length))
 
-    def of(self, key: str, images: set[str]) -> tuple[Sidecar, ...]:
-        """Return the side files of the image with this long key, of all `images` by theirs.
+    def by_image(self, images: set[str]) -> dict[str, tuple[Sidecar, ...]]:
+        """Return the side files of each of these images, which are all of the shard, by long keys.
 
         Those that differ from it in the last suffix only go before those that webdataset would
         give it, which share its name up to the first dot. `p.1.json` beside `p.1.jpg` is that
         image's alone. Where many images share what stands before the dot, it is no key, and
         nobody's side files are given to another.
         """
-        if self._shared is None:
-            self._shared = self._by_short_key(images)
-        short = short_key(key)
-        own = self._found.get(key, [])
-        if own and key != short:
-            return tuple(own)
-        return tuple(self._shared.get(short, ()))
+        shared = self._by_short_key(images)
+
+        def of(image: str) -> tuple[Sidecar, ...]:
+            short = short_key(image)
+            own = self._found.get(image, []) if image != short else []
+            return tuple(own or shared.get(short, ()))
+
+        return {image: of(image) for image in images}
 
     def _by_short_key(self, images: set[str]) -> dict[str, list[Sidecar]]:
         shared: dict[str, list[Sidecar]] = {}
@@ -119,9 +119,7 @@ def beside(path: Place, keys: set[str]) -> Callable[[str], dict[str, Any]]:
         for row in parquet.select(table, "key::VARCHAR IN (SELECT unnest(?))", [wanted]):
             rows[str(row["key"])] = carried(row)
     except (DataError, duckdb.Error, OSError) as error:
-        if may_pass(error) or (
-            isinstance(error.__cause__, Exception) and may_pass(error.__cause__)
-        ):
+        if may_pass(error):
             return partial(_not_now, table.name)
         return lambda _: {"parquet_error": f"not readable: {table.name}"}
     return lambda key: next((rows[name] for name in _names(key) if name in rows), {})

@@ -108,9 +108,9 @@ def _entries(path: Place) -> list[Entry]:
                 damage = f"the tar is damaged at byte {shard.offset}: {error}"
     except _DAMAGE as error:
         raise DataError(f"not a readable tar: {path} ({error}); remove it or mend it") from error
-    keys = {key for key, *_ in images.values()}
+    beside_image = sidecars.by_image({key for key, *_ in images.values()})
     entries: list[Entry] = [
-        (name, key, at, size, sidecars.of(key, keys), reason)
+        (name, key, at, size, beside_image[key], reason)
         for name, (key, at, size, reason) in images.items()
     ]
     return [*entries, ("", "", 0, 0, (), damage)] if damage else entries

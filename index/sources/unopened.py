@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import duckdb
-
 from index.errors import DataError
 from index.sources.base import Item, Partition, SourceOptions, fingerprint, partition_key, plain
 from index.sources.places import Place
-from index.sources.retries import may_pass
+from index.sources.retries import may_be_over
 
 KIND = "unopened"
 
@@ -34,21 +32,9 @@ def partition(path: Place, error: DataError) -> Partition:
     except OSError:
         stamp = (str(path), -1, 0)
     text = " ".join(plain(str(error)).replace(f": {path}", "").replace(str(path), "it").split())
-    passing = passes(error)
+    passing = may_be_over(error)
     key = partition_key(KIND, stamp, text)
     return Partition(key, KIND, str(path), (text, passing), 1, out_of_reach=passing)
-
-
-def passes(error: DataError) -> bool:
-    """Tell whether what kept a container from being opened may be over at the next attempt.
-
-    It may, unless the file was read and found malformed: rights, memory and the number of open
-    files are this machine's, and say nothing of the images.
-    """
-    cause = error.__cause__
-    if isinstance(cause, (OSError, MemoryError, duckdb.IOException, duckdb.OutOfMemoryException)):
-        return True
-    return isinstance(cause, Exception) and may_pass(cause)
 
 
 def read(partition: Partition) -> Iterator[Item]:

@@ -26,6 +26,8 @@ SIZE = 16
 CLASSES = ["ant", "bee", "cat", "dog"]
 PICTURES, COPIES, NEAR, BROKEN = 72, 3, 4, 2
 IMAGES = PICTURES + NEAR
+# Options of commands that decode and compute in the process of the test.
+QUIET = ("--workers", 0, "--device", "cpu")
 
 
 @dataclass(frozen=True)

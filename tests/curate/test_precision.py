@@ -16,9 +16,8 @@ from index.catalog import Catalog
 from index.sources import SourceOptions
 
 from .conftest import Kdcurate
-from .helpers import query
+from .helpers import QUIET, query
 
-QUIET = ("--workers", 1, "--device", "cpu")
 KEPT = "SELECT precision, cosine, gain FROM embedders"
 
 

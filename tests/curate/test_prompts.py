@@ -18,9 +18,7 @@ from index.models import register_model
 from index.vectors import vectors_of
 
 from .conftest import Kdcurate
-from .helpers import CLASSES, IMAGES, query
-
-QUIET = ("--workers", 0, "--device", "cpu")
+from .helpers import CLASSES, IMAGES, QUIET, query
 
 
 def rename(workspace: Path, key: str, classes: list[str] | None) -> None:

@@ -20,7 +20,7 @@ from index.neighbours import update_index
 from index.vectors import live_vectors, unit_norm, vectors_of
 
 from .conftest import Kdcurate
-from .helpers import IMAGES, build, png, query
+from .helpers import IMAGES, QUIET, build, png, query
 
 
 def brute(catalog: Catalog, embedder: str, queries: np.ndarray, k: int) -> list[tuple[int, float]]:
@@ -127,8 +127,7 @@ def test_among_several_embedders_one_is_named(
     kdcurate: Kdcurate, workspace: Path, crawl: Path, student: str
 ) -> None:
     first = query(workspace, "SELECT embedder FROM indexes")[0][0]
-    quiet = ("--workers", 0, "--device", "cpu")
-    kdcurate("build-index", crawl, "-w", workspace, "--embedder", student, *quiet)
+    kdcurate("build-index", crawl, "-w", workspace, "--embedder", student, *QUIET)
     catalog = Catalog(workspace)
     with pytest.raises(UsageError, match="several embedders: --embedder one of .*, "):
         choose_embedder(catalog, None)
@@ -143,8 +142,7 @@ def test_text_finds_images_in_the_space_they_share(
     kdcurate: Kdcurate, crawl: Path, clip: str, tmp_path: Path
 ) -> None:
     ws = tmp_path / "ws"
-    quiet = ("--workers", 0, "--device", "cpu")
-    assert kdcurate("build-index", crawl, "-w", ws, "--embedder", clip, *quiet).code == 0
+    assert kdcurate("build-index", crawl, "-w", ws, "--embedder", clip, *QUIET).code == 0
     found = kdcurate("search", "-w", ws, "--text", "a red ant", "-k", 4, "--json")
     network = load_embedder(clip)
     expected = brute(Catalog(ws), network.key, network.embed_text(["a red ant"]), 4)

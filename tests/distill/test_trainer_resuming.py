@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from distill import checkpoint, trainer
+from distill.checkpoint import resuming
 from distill.draws import step_seed
 from distill.methods import METHODS
 from distill.methods.dfnd import DFND
@@ -144,6 +145,58 @@ def test_a_run_with_other_options_is_not_resumed(
     run(tmp_path, make("kd"), progress=StopAfter(5))
     with pytest.raises(WorkspaceError, match=named):
         run(tmp_path, make("kd"), **given)
+
+
+def of_before_its_batch_norm(state: dict[str, Any]) -> None:
+    """What fitnet wrote when its regressor was the convolution alone."""
+    kept = {key: one for key, one in state["method"].items() if "regressor.1." not in key}
+    kept["regressor.weight"] = kept.pop("regressor.0.weight")
+    state["method"] = kept
+
+
+def with_a_layer_more(state: dict[str, Any]) -> None:
+    state["method"]["student.more.weight"] = torch.zeros(2)
+
+
+def with_a_wider_classifier(state: dict[str, Any]) -> None:
+    names = [name for name in state["method"] if name.endswith("fc.weight")]
+    state["method"][names[0]] = torch.zeros(5, 4)
+
+
+def without_patience(state: dict[str, Any]) -> None:
+    del state["patience"]
+
+
+def with_one_optimizer_more(state: dict[str, Any]) -> None:
+    state["optimizers"].append(state["optimizers"][0])
+
+
+def with_fewer_trained_weights(state: dict[str, Any]) -> None:
+    state["optimizers"][0]["param_groups"][0]["params"].pop()
+
+
+@pytest.mark.parametrize(
+    ("method", "change"),
+    [("fitnet", of_before_its_batch_norm)]
+    + [(method, with_a_layer_more) for method in sorted(METHODS)]
+    + [("kd", with_a_wider_classifier), ("kd", without_patience)]
+    + [("dfnd", with_one_optimizer_more), ("kd3", with_fewer_trained_weights)],
+)
+def test_a_checkpoint_of_another_version_is_named(
+    tmp_path: Path, method: str, change: Callable[[dict[str, Any]], None]
+) -> None:
+    path = run(tmp_path, make(method), lr=0.01, max_steps=1).checkpoint_path
+    state = torch.load(path, weights_only=True)
+    change(state)
+    torch.save(state, path)
+    with pytest.raises(WorkspaceError, match=r"last\.pt is of another version of .*: delete it to"):
+        run(tmp_path, make(method), lr=0.01, max_steps=1)
+
+
+def test_a_failure_of_the_device_is_not_held_against_the_checkpoint(tmp_path: Path) -> None:
+    failed = RuntimeError("CUDA error: an illegal memory access was encountered")
+    with pytest.raises(RuntimeError, match="CUDA error"), resuming(tmp_path):
+        raise failed
 
 
 def test_a_finished_training_takes_no_step_more(tmp_path: Path) -> None:

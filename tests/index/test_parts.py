@@ -11,7 +11,15 @@ import pytest
 
 from index.catalog import Catalog
 from index.errors import WorkspaceError
-from index.parts import damaged_parts, list_parts, next_number, read_part, record_part, write_part
+from index.parts import (
+    damaged_parts,
+    list_parts,
+    map_rows,
+    next_number,
+    read_part,
+    record_part,
+    write_part,
+)
 
 IDS = np.array([3, 2**62, 7], dtype=np.int64)
 ROWS = np.array([[1, 0.5], [-2, 3], [0, 65504]], dtype=np.float16)
@@ -69,6 +77,17 @@ def test_a_damaged_part_is_named(tmp_path: Path, damage: Callable[[bytes], bytes
     with pytest.raises(WorkspaceError, match=r"part-00000\.npz is missing or damaged: `kdcurate"):
         read_part(tmp_path, part)
     assert list(damaged_parts(tmp_path, [part])) == [path]
+
+
+def test_other_rows_than_were_recorded_are_not_mapped(tmp_path: Path) -> None:
+    """Nothing checks the header of an array whose rows are only mapped."""
+    part = write_part(tmp_path, "vectors/x", 0, IDS, ROWS)
+    np.testing.assert_array_equal(map_rows(tmp_path, part), ROWS)
+    path = part.path(tmp_path)
+    assert path.read_bytes().count(b"(3, 2)") == 1
+    path.write_bytes(path.read_bytes().replace(b"(3, 2)", b"(2, 3)"))
+    with pytest.raises(WorkspaceError, match=r"part-00000\.npz is missing or damaged: `kdcurate"):
+        map_rows(tmp_path, part)
 
 
 def test_a_missing_part_is_named(tmp_path: Path) -> None:

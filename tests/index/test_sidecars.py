@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from index import sources
+from index.sources.sidecars import Sidecars
 
 from .helpers import write_tar
 
@@ -56,6 +57,13 @@ def test_side_files_go_with_their_images(
         for name in members
     }
     assert metadata(write_tar(tmp_path / "s.tar", data)) == expected
+
+
+def test_which_images_there_are_decides_each_time() -> None:
+    sidecars = Sidecars()
+    sidecars.add("p.1.json", 512, 7)
+    assert sidecars.by_image({"p"}) == {"p": ((".1.json", 512, 7),)}
+    assert sidecars.by_image({"p", "p.1"}) == {"p": (), "p.1": ((".json", 512, 7),)}
 
 
 def test_many_images_of_one_short_key_share_nothing(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from index import sources
 from index.build import Summary, build_index
 from index.catalog import Catalog
 from index.errors import DataError
-from index.sources.retries import Retries, TransientError, may_pass
+from index.sources.retries import Retries, TransientError, may_be_over, may_pass
 
 from .helpers import Quadrants, build, content, failures, png, rows, write_tar
 from .servers import Overloaded, serving
@@ -187,6 +187,24 @@ def test_waiting_ends_however_many_files_fail(monkeypatch: pytest.MonkeyPatch) -
 )
 def test_which_errors_may_pass(error: Exception, expected: bool) -> None:
     assert may_pass(error) is expected
+
+
+@pytest.mark.parametrize(
+    ("cause", "passes", "over"),
+    [
+        (OSError(errno.EIO, ""), True, True),
+        (TransientError(errno.EIO, ""), True, True),
+        (PermissionError(errno.EACCES, ""), False, True),
+        (ValueError("malformed"), False, False),
+        (None, False, False),
+    ],
+)
+def test_of_what_cannot_be_opened_the_cause_decides(
+    cause: Exception | None, passes: bool, over: bool
+) -> None:
+    error = DataError("it cannot be opened")
+    error.__cause__ = cause
+    assert (may_pass(error), may_be_over(error)) == (passes, over)
 
 
 @pytest.mark.parametrize("kind", ["s.tar", "s.parquet"])

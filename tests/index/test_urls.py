@@ -125,6 +125,53 @@ def test_a_local_list_may_name_urls(server: str, crawl: Path, tmp_path: Path) ->
     assert "nosuch" in found["nosuch://x/y.png"]
 
 
+@pytest.mark.parametrize("part", ["a/../", "a/%2e%2e/", "a/%2E./", "./"])
+@pytest.mark.parametrize("kind", ["folder/", "s.tar", "s.*"])
+def test_a_url_that_clients_read_differently_is_refused(
+    server: str, memory: str, part: str, kind: str
+) -> None:
+    Ranges.asked.clear()
+    for root in (server, memory):
+        with pytest.raises(DataError, match=r"is not read: its path has \. or \.\. in it"):
+            list(sources.partitions([f"{root}/{part}{kind}"]))
+    assert Ranges.asked == []
+
+
+def test_dots_of_a_query_or_a_name_are_none_of_a_path() -> None:
+    for text in ("http://h/x.png?from=../y", "http://h/a..b/...png", "s3://b/.hidden/x.png"):
+        assert not Url(text).has_dots
+
+
+def test_a_relative_path_in_a_list_behind_a_url_is_resolved(
+    memory: str, server: str, tmp_path: Path
+) -> None:
+    """An object store has no such name as `lists/../folder/0.png`."""
+    lines = ["../folder/0.png", "./.././folder/2.png", "../../../folder/0.png"]
+    lines += [f"{server}/lists/../folder/0.png", "%2e%2e/folder/0.png"]
+    system = fsspec.filesystem("memory")
+    system.pipe("/crawl/lists/l.txt", "\n".join(lines).encode())
+    build(tmp_path / "ws", f"{memory}/lists/l.txt", 0)
+    found = rows(tmp_path / "ws", "SELECT uri FROM locations ORDER BY uri")
+    assert found == [(f"{memory}/folder/0.png",), (f"{memory}/folder/2.png",)]
+    wrong = dict(rows(tmp_path / "ws", "SELECT uri, reason FROM failures"))
+    assert wrong.keys() == {f"{memory}/lists/l.txt#{row}" for row in (2, 3, 4)}
+    assert all(reason.startswith("its path has . or .. in it") for reason in wrong.values())
+
+
+@pytest.mark.parametrize(
+    ("folder", "name", "expected"),
+    [
+        ("http://h", "x.png", "http://h/x.png"),
+        ("http://h/a/", "/b/x.png", "http://h/a/b/x.png"),
+        ("http://h/a/b", "../x.png?of=../y", "http://h/a/x.png?of=../y"),
+        ("file:///a", "../x.png", "file:///x.png"),
+        ("s3://bucket/a", "../../../other/x.png", "s3://bucket/../../other/x.png"),
+    ],
+)
+def test_paths_are_joined_up_to_the_host(folder: str, name: str, expected: str) -> None:
+    assert str(Url(folder) / name) == expected
+
+
 def test_a_list_is_cut_without_asking_for_what_it_names(server: str, tmp_path: Path) -> None:
     (tmp_path / "l.txt").write_text("".join(f"{server}/{i}.png\n" for i in range(1000)))
     Ranges.asked.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import duckdb
@@ -13,7 +14,7 @@ from index.catalog import Catalog
 from index.errors import WorkspaceError
 from index.vectors import copy_vectors, unit_norm, vectors_of
 
-from .test_neighbours import sample, store
+from .test_neighbours import DIM, sample, store
 
 
 def asked(path: Path, ids: NDArray[np.int64]) -> Path:
@@ -58,6 +59,24 @@ def test_an_image_without_a_vector_is_named(catalog: Catalog, tmp_path: Path) ->
     wanted = asked(tmp_path / "ids.parquet", ids)
     with pytest.raises(WorkspaceError, match="image 12345 has no vector of e: run build-index"):
         copy_vectors(catalog, "e", wanted, tmp_path / "v.f16")
+
+
+def test_only_the_rows_that_are_wanted_are_read(tmp_path: Path) -> None:
+    catalog, ids = Catalog(tmp_path / "ws"), np.arange(20_000)
+    vectors = np.random.default_rng(0).normal(size=(len(ids), 100))
+    store(catalog, ids, vectors)
+    wanted = np.array([19_999, 3, 12_345, 3])
+    tracemalloc.start()
+    found = vectors_of(catalog, "e", wanted)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    stored = vectors[wanted].astype(np.float16).astype(np.float32)
+    np.testing.assert_allclose(found, unit_norm(stored), atol=1e-6)
+    assert peak < vectors.size * 2 / 4  # of the bytes of the part
+
+
+def test_of_no_images_there_are_no_vectors(catalog: Catalog) -> None:
+    assert vectors_of(catalog, "e", np.empty(0, np.int64)).shape == (0, DIM)
 
 
 def test_a_full_disk_is_said_in_one_line(catalog: Catalog, tmp_path: Path) -> None:

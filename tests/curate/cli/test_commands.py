@@ -24,6 +24,7 @@ from ..helpers import (
     COPIES,
     IMAGES,
     PICTURES,
+    QUIET,
     build,
     crawl_files,
     doubtful_picture,
@@ -35,7 +36,6 @@ from ..helpers import (
 )
 
 EVIL = "[bold red]x[/bold red] [/] :smile: \x1b[31mred\x1b[0m\r\n\\"
-QUIET = ("--workers", "0", "--device", "cpu")
 
 
 def parsed(out: str) -> Any:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..conftest import Kdcurate
-from ..helpers import query
-
-QUIET = ("--device", "cpu", "--workers", 0)
+from ..helpers import QUIET, query
 
 
 def test_a_build_that_can_read_nothing_says_why_and_has_done_nothing(

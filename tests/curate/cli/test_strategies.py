@@ -22,9 +22,7 @@ from index.errors import UsageError
 
 from ..colours import colour_scorer
 from ..conftest import Kdcurate
-from ..helpers import IMAGES, PROJECT, query
-
-QUIET = ("--json", "--workers", 0)
+from ..helpers import IMAGES, PROJECT, QUIET, query
 
 
 @pytest.mark.parametrize("name", sorted({*strategy_names()} - {"clip_text"}))
@@ -41,6 +39,7 @@ def test_every_strategy_selects_what_it_scores_best(
             "--balance",
             "none",
             *QUIET,
+            "--json",
             *(("--student", student) * strategy.needs_student),
         ),
         *(("--reference", reference) * needs_reference),
@@ -57,7 +56,17 @@ def test_a_rank_may_name_what_needs_a_reference(
     kdcurate: Kdcurate, workspace: Path, teacher: str, reference: Path
 ) -> None:
     found = kdcurate(
-        *("select", "-w", workspace, "--teacher", teacher, "--rank", "kd3 - 0.3*knn", *QUIET),
+        *(
+            "select",
+            "-w",
+            workspace,
+            "--teacher",
+            teacher,
+            "--rank",
+            "kd3 - 0.3*knn",
+            *QUIET,
+            "--json",
+        ),
         *("--budget", 9, "--reference", reference),
     )
     assert found.code == 0, found.err
@@ -71,7 +80,7 @@ def test_a_rank_is_the_strategy_of_its_manifest(
     expression = "0.6*kd3 - 0.3*bn_shift + 0.001*log(width)"
     found = kdcurate(
         *("select", "-w", workspace, "--teacher", teacher, "--rank", expression, "--budget", 9),
-        *("--name", "first", *QUIET),
+        *("--name", "first", *QUIET, "--json"),
     )
     assert found.code == 0, found.err
     ((strategy, options),) = query(workspace, "SELECT strategy, options FROM manifests")
@@ -103,7 +112,7 @@ def test_a_rank_is_the_strategy_of_its_manifest(
 def test_what_makes_no_sense_ends_in_one_line(
     kdcurate: Kdcurate, workspace: Path, teacher: str, options: tuple[str, ...], message: str
 ) -> None:
-    found = kdcurate("select", "-w", workspace, "--teacher", teacher, *QUIET, *options)
+    found = kdcurate("select", "-w", workspace, "--teacher", teacher, *QUIET, "--json", *options)
     assert found.code == 2 and message in found.err
     assert found.err.count("\n") == 1
     assert query(workspace, "SELECT count(*) FROM manifests") == [(0,)]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
 import subprocess
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from PIL import Image
 
 FLAGS = (
     "--headless=new",
@@ -96,6 +100,13 @@ class Browser:
         found = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
+
+    def picture(self, x: float, y: float, width: float, height: float) -> Image.Image:
+        """Return what is seen of a part of the page, in pixels of its upper left corner."""
+        clip = {"x": x, "y": y, "width": width, "height": height, "scale": 1}
+        data = self.call("Page.captureScreenshot", format="png", clip=clip)["data"]
+        with Image.open(io.BytesIO(base64.b64decode(data))) as shown:
+            return shown.convert("RGB")
 
     def press(self, key: str) -> None:
         """Press and release a key."""

@@ -58,6 +58,35 @@ def test_the_page_is_no_wider_than_the_screen(
     assert browser.complaints() == []
 
 
+def edges(browser: Browser, strip: str) -> tuple[bool, bool]:
+    """Tell of the left and the right edge of a strip, above its words, whether it is shaded."""
+    box = browser.ask(
+        f"(box => [box.left + scrollX, box.top + scrollY, box.width])"
+        f"(document.querySelector('{strip}').getBoundingClientRect())"
+    )
+    left, top, width = (round(value) for value in box)
+    row = browser.picture(left, top + 2, width, 1)
+    ground = row.getpixel((width // 2, 0))
+    return row.getpixel((1, 0)) != ground, row.getpixel((width - 2, 0)) != ground
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_strip_that_goes_on_is_shaded_where_it_does(
+    browser: Browser, page: str, tmp_path: Path, scheme: str
+) -> None:
+    (tmp_path / "report.html").write_text(page, encoding="utf-8")
+    browser.open(tmp_path / "report.html", 390, scheme)
+    strip = "document.querySelector('.bar-nav ul')"
+    assert browser.ask(f"{strip}.scrollWidth - {strip}.clientWidth") > 60
+    found = []
+    for place in (0, 30, 10_000):
+        browser.ask(f"{strip}.scrollLeft = {place}")
+        found.append(edges(browser, ".bar-nav ul"))
+    assert found == [(False, True), (True, True), (True, False)]
+    browser.open(tmp_path / "report.html", 1440, scheme)
+    assert edges(browser, ".bar-nav ul") == (False, False)
+
+
 @pytest.mark.parametrize(
     "filters",
     [

@@ -69,6 +69,16 @@ def test_a_resumed_run_is_the_undisturbed_one(name: str, tmp_path: Path) -> None
     np.testing.assert_array_equal(whole.sample(7), stopped.sample(7))
 
 
+def test_a_checkpoint_of_another_version_is_named(tmp_path: Path) -> None:
+    made = trainer("dafl", tmp_path, max_steps=1)
+    made.fit()
+    state = torch.load(made.checkpoint_path, weights_only=True)
+    state["synthesiser"]["module"]["more.weight"] = torch.zeros(2)
+    torch.save(state, made.checkpoint_path)
+    with pytest.raises(WorkspaceError, match=r"last\.pt is of another version of .*: delete it to"):
+        trainer("dafl", tmp_path, max_steps=1).fit()
+
+
 def test_where_steps_are_slow_the_clock_says_when_to_save(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
