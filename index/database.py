@@ -57,10 +57,10 @@ def visit(path: Path, *, read_only: bool, memory_limit: str) -> Visit:
         if key not in _engines:
             _close_idle()
             base = connect(memory_limit=memory_limit, temp_directory=f"{key[0]}.tmp")
-            _engines[key] = _Engine(path, base)
+            _engines[key] = _Engine(base)
         engine = _engines[key]
         try:
-            connection = engine.enter(read_only)
+            connection = engine.enter(path, read_only)
         except duckdb.Error:
             _leave(key, engine)
             raise
@@ -84,20 +84,19 @@ _NO_BAR = "SET enable_progress_bar = false"
 class _Engine:
     """DuckDB without a database of its own, and the file while somebody visits it."""
 
-    path: Path
     base: duckdb.DuckDBPyConnection
     read_only: bool = False
     visits: int = 0
 
-    def enter(self, read_only: bool) -> duckdb.DuckDBPyConnection:
+    def enter(self, path: Path, read_only: bool) -> duckdb.DuckDBPyConnection:
         if self.visits == 0:
-            name = "'" + str(self.path).replace("'", "''") + "'"
+            name = "'" + str(path).replace("'", "''") + "'"
             options = "TYPE duckdb, READ_ONLY" if read_only else "TYPE duckdb, READ_WRITE"
             self.base.execute(f'ATTACH {name} AS "catalog" ({options})')
             self.read_only = read_only
         elif self.read_only != read_only:
             kind = "reads" if self.read_only else "writes"
-            raise duckdb.ConnectionException(f"this process {kind} {self.path} at the same time")
+            raise duckdb.ConnectionException(f"this process {kind} {path} at the same time")
         connection = self.base.cursor()
         connection.execute(f'{_NO_BAR}; USE "catalog"')
         self.visits += 1

@@ -125,6 +125,16 @@ def test_a_file_that_is_none_is_refused_each_time_and_then_read_where_it_was_men
     opened.close()
 
 
+def test_the_same_file_is_meant_from_another_folder(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder, name in ((path.parent, "a.duckdb"), (path.parent.parent, "it's/a.duckdb")):
+        monkeypatch.chdir(folder)
+        opened = reading(Path(name))
+        assert rows(opened) == [(1,)]
+        opened.close()
+
+
 def test_each_file_spills_beside_itself_and_keeps_to_its_memory(path: Path) -> None:
     other = path.with_name("b.duckdb")
     first, second = reading(path), visit(other, read_only=False, memory_limit="77MiB")
