@@ -61,15 +61,17 @@ def visit(path: Path, *, read_only: bool, memory_limit: str) -> Visit:
         engine = _engines[key]
         try:
             connection = engine.enter(path, read_only)
-        except duckdb.Error:
+        except BaseException:  # Ctrl-C too
             _leave(key, engine)
             raise
 
     def close() -> None:
         with _lock:
-            connection.close()
-            engine.visits -= 1
-            _leave(key, engine)
+            try:
+                connection.close()
+            finally:
+                engine.visits -= 1
+                _leave(key, engine)
 
     leaving = ExitStack()
     leaving.callback(close)
@@ -113,9 +115,12 @@ def _leave(key: tuple[Path, str], engine: _Engine) -> None:
         return
     try:
         engine.base.execute('DETACH DATABASE IF EXISTS "catalog"')
-    except duckdb.Error:  # of a full disk too: what was committed waits in the log beside the file
+    except BaseException as error:
+        _engines.pop(key, None)
         engine.base.close()
-        del _engines[key]
+        # Of a full disk too: what was committed waits in the log beside the file.
+        if not isinstance(error, duckdb.Error):
+            raise
 
 
 def _close_idle() -> None:
