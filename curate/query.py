@@ -65,7 +65,7 @@ def sandbox(
         QueryLimitError: it takes more memory or disk than it may, or longer than `timeout_s`.
     """
     spill = shutil.disk_usage(catalog.workspace).free // 2 if catalog.exists() else 0
-    with catalog.read() as connection:
+    with catalog.read(alone=True) as connection:
         if output is not None:
             connection.execute(f"SET allowed_paths = [{literal(output.absolute())}]")
         connection.execute(f"SET max_temp_directory_size = '{spill} bytes'")

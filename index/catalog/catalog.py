@@ -14,7 +14,7 @@ import duckdb
 from filelock import FileLock
 
 from index.catalog.rows import literal, one
-from index.database import connect
+from index.database import Visit, connect, visit
 from index.errors import CatalogBusyError, WorkspaceError
 from index.files import atomic_path, is_out_of_space, out_of_space, remove_leftovers
 
@@ -45,8 +45,14 @@ class Catalog:
         return self.path.is_file()
 
     @contextmanager
-    def read(self, patience_s: float = READ_PATIENCE_S) -> Iterator[duckdb.DuckDBPyConnection]:
+    def read(
+        self, patience_s: float = READ_PATIENCE_S, *, alone: bool = False
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
         """Open read-only, beside any number of other readers; an older schema is upgraded first.
+
+        Args:
+            patience_s: how long to wait for another process that writes.
+            alone: whether options may be set on the connection, which no other visit then sees.
 
         Raises:
             WorkspaceError: there is no catalog here, or it is damaged or of a newer version.
@@ -56,16 +62,16 @@ class Catalog:
             raise WorkspaceError(
                 f"no catalog at {self.path}: run `kdcurate build-index SOURCE -w {self.workspace}`"
             )
-        connection = self._connect(read_only=True, patience_s=patience_s)
+        opened = self._open(read_only=True, patience_s=patience_s, alone=alone)
         try:
-            if _version_of(connection, self.path) < _newest():
-                connection.close()
+            if _version_of(opened.connection, self.path) < _newest():
+                opened.close()
                 with self.write(patience_s):
                     pass
-                connection = self._connect(read_only=True, patience_s=patience_s)
-            yield connection
+                opened = self._open(read_only=True, patience_s=patience_s, alone=alone)
+            yield opened.connection
         finally:
-            connection.close()
+            opened.close()
 
     def write_parquet(
         self, query: str, path: Path, parameters: Mapping[str, object] | None = None
@@ -86,7 +92,8 @@ class Catalog:
             WorkspaceError: the disk is full, or the file is damaged or of a newer version.
         """
         self._create()
-        connection = self._connect(read_only=False, patience_s=patience_s)
+        opened = self._open(read_only=False, patience_s=patience_s)
+        connection = opened.connection
         try:
             try:
                 _migrate(connection, self.path)
@@ -99,7 +106,7 @@ class Catalog:
                     raise out_of_space(self.path) from error
                 raise
         finally:
-            connection.close()
+            opened.close()
 
     def _create(self) -> None:
         """A catalog is whole or absent: a killed first run leaves no file without a schema."""
@@ -120,12 +127,15 @@ class Catalog:
                     connection.close()
                     Path(f"{temporary}.wal").unlink(missing_ok=True)
 
-    def _connect(self, *, read_only: bool, patience_s: float) -> duckdb.DuckDBPyConnection:
+    def _open(self, *, read_only: bool, patience_s: float, alone: bool = False) -> Visit:
         deadline = time.monotonic() + patience_s
         pause = 0.01
         while True:
             try:
-                return connect(self.path, read_only=read_only, memory_limit=MEMORY_LIMIT)
+                if alone:
+                    own = connect(self.path, read_only=read_only, memory_limit=MEMORY_LIMIT)
+                    return Visit(own, own.close)
+                return visit(self.path, read_only=read_only, memory_limit=MEMORY_LIMIT)
             except duckdb.IOException as error:
                 if is_out_of_space(error):
                     raise out_of_space(self.path) from error
@@ -163,10 +173,10 @@ def _migrations() -> list[tuple[int, str]]:
 
 
 def _version(connection: duckdb.DuckDBPyConnection) -> int:
-    known = "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'kdcurate_schema'"
-    if one(connection, known) == (0,):
+    try:
+        row = one(connection, "SELECT max(version) FROM kdcurate_schema")
+    except duckdb.CatalogException:  # a file without a schema
         return 0
-    row = one(connection, "SELECT max(version) FROM kdcurate_schema")
     return int(row[0]) if row else 0
 
 
