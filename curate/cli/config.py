@@ -64,11 +64,18 @@ class Config:
         return shlex.join(["kdcurate", *self.arguments(step, found)])
 
     def _given(self, step: str, found: Found) -> dict[str, Any]:
+        """What the file says once, of several steps; the run's row keeps what `evaluate` tells."""
         teacher, student = self.values["teacher"], self.values["student"]
+        measured_on = self.tables.get("evaluate", {}).get("data")
         return {
             "build-index": {"embedder": teacher, "sources": self.values["sources"]},
             "select": {"teacher": teacher},
-            "distill": {"teacher": teacher, "student": student, "manifest": found.manifest},
+            "distill": {
+                "teacher": teacher,
+                "student": student,
+                "manifest": found.manifest,
+                "evaluate_on": measured_on,
+            },
             "evaluate": {"network": found.student},
             "card": {"run": found.run},
         }[step]

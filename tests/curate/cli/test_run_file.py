@@ -13,7 +13,7 @@ import pytest
 from curate.cli.run import TEMPLATE
 
 from ..conftest import Kdcurate
-from ..helpers import query
+from ..helpers import pixels_of, png, query, write_parquet
 
 WHOLE = """\
 sources = ["{crawl}"]
@@ -153,3 +153,19 @@ def test_the_whole_way_and_again(kdcurate: Kdcurate, file: Path) -> None:
     changed = json.loads(kdcurate("run", file, "--json").out)
     assert changed["select"] == results["select"] and changed["distill"]["steps"] == 3
     assert changed["distill"]["run"] != results["distill"]["run"]
+
+
+def test_run_card_and_evaluation_tell_the_same_accuracy(kdcurate: Kdcurate, file: Path) -> None:
+    rows = [(png(pixels_of(900 + n)), n % 4) for n in range(8)]
+    write_parquet(file.parent / "own.parquet", "image BLOB, label INTEGER", rows)
+    assert kdcurate("run", file).code == 0  # the student is there before it is known on what
+    file.write_text(f'{file.read_text()}\n[evaluate]\ndata = "own.parquet"\n')
+    results = json.loads(kdcurate("run", file, "--json").out)
+    told = results["evaluate"]["accuracy"]
+    assert results["distill"]["accuracy"] == told
+    run = results["distill"]["run"]
+    stored = query(file.parent / "workspace", "SELECT name, steps, accuracy FROM runs")
+    assert stored == [(run, 2, told)]
+    card = (file.parent / results["card"]["card"]).read_text()
+    assert f"| accuracy | {told:.2%} on `own.parquet` |" in card
+    assert json.loads(kdcurate("run", file, "--json").out)["distill"] == results["distill"]
