@@ -46,6 +46,15 @@ class Config:
         """The commands in their order; `evaluate` where the file says on what."""
         return tuple(step for step in STEPS if step != "evaluate" or step in self.tables)
 
+    def places(self, step: str) -> dict[str, str]:
+        """Where in the file a step's options stand, by their names without the two dashes."""
+        table = self.tables.get(step, {})
+        shared = {*_COMMON, *(name for name in self._given(step, Found()) if name in _GIVEN)}
+        names = [field.alias for _, (_, field) in _options(self.commands[step])]
+        return {name: f"{name} in [{step}]" for name in names} | {
+            name: name for name in shared if name not in table
+        }
+
     def arguments(self, step: str, found: Found) -> list[str]:
         """Return a step's command line, without the program's name."""
         taken = _parameters(self.commands[step])
