@@ -174,6 +174,10 @@ def build_index(
             f"no image could be read, and {workspace} has none: mend or replace the files, then "
             "run the same command again"
         )
+    if not json:
+        teacher = embedder if embedder and embedder.endswith(".toml") else "TEACHER.toml"
+        command = ["kdcurate", "select", "-w", str(workspace), "--teacher", teacher]
+        note(f"next: {shlex.join([*command, '--strategy', 'kd3', '--budget', '10%'])}")
 
 
 def _tell_failures(catalog: Catalog, built: Summary) -> None:

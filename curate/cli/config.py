@@ -42,6 +42,15 @@ class Config:
     commands: Mapping[str, Any]
 
     @property
+    def expected(self) -> Found:
+        """What earlier steps will have made, as far as the file gives it a name."""
+        names = {
+            "manifest": self.tables.get("select", {}).get("name"),
+            "run": self.tables.get("distill", {}).get("run"),
+        }
+        return Found(**{kind: str(name) for kind, name in names.items() if name is not None})
+
+    @property
     def steps(self) -> tuple[str, ...]:
         """The commands in their order; `evaluate` where the file says on what."""
         return tuple(step for step in STEPS if step != "evaluate" or step in self.tables)

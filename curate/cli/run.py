@@ -63,7 +63,7 @@ def run(
 
     Example: kdcurate run kdcurate.toml
     """
-    from curate.cli.config import Found, read_config
+    from curate.cli.config import read_config
     from curate.cli.run_check import check_config
 
     program: Any = context.find_root().command
@@ -74,7 +74,7 @@ def run(
         if not dry_run:
             results = _go(program, config, show=not json)
     if dry_run:
-        lines = {step: config.command(step, Found()) for step in config.steps}
+        lines = {step: config.command(step, config.expected) for step in config.steps}
         (print_json if json else print_pairs)(lines)
         note(f"paths are relative to {folder}")
         return
@@ -84,10 +84,9 @@ def run(
 
 def _go(program: Any, config: Config, *, show: bool) -> dict[str, Any]:
     """Run the steps; what each prints as JSON tells the next what to go on with."""
-    from curate.cli.config import Found
     from curate.cli.run_check import speaking_of
 
-    found, results = Found(), {}
+    found, results = config.expected, {}
     for number, step in enumerate(config.steps, start=1):
         note(f"step {number} of {len(config.steps)}: {config.command(step, found)}")
         words = config.arguments(step, found)

@@ -96,6 +96,7 @@ def test_what_is_commented_out_is_known_too(kdcurate: Kdcurate, tmp_path: Path) 
     plan = json.loads(kdcurate("run", tmp_path / "all.toml", "--dry-run", "--json").out)
     assert list(plan) == ["build-index", "select", "distill", "evaluate", "card"]
     assert plan["evaluate"] == "kdcurate evaluate --data=test -- STUDENT.toml"
+    assert " --name=first " in plan["select"] and " --manifest=first " in plan["distill"]
 
 
 @pytest.mark.parametrize(
