@@ -25,10 +25,11 @@ from curate.selection import decide
 from curate.standing import Standing
 from curate.strategies.kd3 import alpha_at
 from curate.tables import connect
+from distill.checks import refuse_rounds
 from distill.freshness import NEVER, RecentLogits
 from distill.networks import Network
 from distill.reselection import RoundStart
-from distill.run import MakeReselect, RunOptions, refuse_rounds
+from distill.run import MakeReselect, RunOptions
 from distill.selection import Selection, read_selection, selected_of
 from index.catalog import Catalog, literal
 from index.errors import UsageError

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from distill.begun import forget_begun, write_begun
 from distill.checkpoint import checkpoint_path
+from distill.checks import check_run, refuse_rounds
 from distill.datafree import run as datafree
 from distill.draws import step_seed
 from distill.failures import told_if_out_of_memory
 from distill.finish import Trained, finish_run
 from distill.images import load_pool
-from distill.labelled import check_labelled
 from distill.methods import Method, find_method
 from distill.networks import Network, load_network, network_key
 from distill.networks.card import resolve
@@ -101,15 +101,10 @@ def distill(
     progress = progress or Silent()
     processes = processes or join(options.train.device, options.train.precision)
     options = replace(options, train=replace(options.train, processes=processes.count))
-    options = datafree.complete(options)
-    options.train.check()
-    if options.evaluate_on:
-        check_labelled(options.evaluate_on)  # not after hours of training
+    options = check_run(options)  # not after hours of training
     selection = processes.of_first(lambda: _selection(catalog, options))
     content_hash = selection.content_hash if selection else ""
     name = options.name or run_name(options, teacher, content_hash)
-    if Path(name).name != name or name == "..":
-        raise UsageError(f"--run {name!r} is a path: give a name, without slashes")
     folder = catalog.workspace / "runs" / name
     identity = _identity(options, teacher, content_hash)
     method = make_method(options, teacher)
@@ -228,23 +223,6 @@ def make_method(options: RunOptions, teacher: Network) -> Method:
             "without torchrun, with --accumulate where a batch does not fit"
         )
     return method
-
-
-def refuse_rounds(options: RunOptions) -> None:
-    """Refuse rounds for a method that is told to train on one selection.
-
-    Raises:
-        UsageError: `options` ask for both, or the method does not take its options.
-    """
-    if datafree.complete(options).manifest is None:
-        return
-    method = find_method(options.method)
-    parsed = method.parse_options(options.method_options)
-    if options.train.rounds and method.selects_once(parsed):
-        raise UsageError(
-            f"--method {options.method} --without dynamic trains on one selection, and --rounds "
-            f"{options.train.rounds} re-selects: leave one of them out"
-        )
 
 
 def _trainer(

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from distill.batches import Batches
 from distill.board import Board
-from distill.checkpoint import Pace, checkpoint_path, load_checkpoint, resuming, save_checkpoint
+from distill.checkpoint import checkpoint_path, load_checkpoint, resuming
 from distill.compiling import eager, prepare_networks
 from distill.descent import Descent
 from distill.ema import holding
@@ -38,6 +38,7 @@ from distill.patience import Patience
 from distill.processes import Processes, join
 from distill.remembered import remember
 from distill.reselection import Reselect, RoundStart
+from distill.saving import Saving
 from distill.scoring import agreement, score_pixels
 from distill.selection import Selection
 from index.errors import UsageError
@@ -77,11 +78,11 @@ class Trainer:
         options.check()
         self._options = options
         self._processes = processes or join(options.device, options.precision)
-        self._pace = Pace(options.checkpoint_every, writes=self._processes.first)
         self._images = images
         self._reselect = reselect
         self._identity = {**options.identity(), **(identity or {})}
         self._progress = progress or Silent()
+        self._saving = Saving(folder, options, self._state, self._processes, self._progress)
         self._selected_round = -1
         self._resumed_at = 0
         self._began = time.monotonic()
@@ -123,7 +124,10 @@ class Trainer:
             if self._is_last(step):
                 self._select(step - 1, resumed=True)
             self.method.train()
-            with self._progress.step("Training", self.total_steps, "steps") as advance:
+            with (
+                self._progress.step("Training", self.total_steps, "steps") as advance,
+                self._saving.steps(self.total_steps),
+            ):
                 advance(step)
                 while not self._is_last(step):
                     self._start_round(step)
@@ -205,8 +209,9 @@ class Trainer:
         if self._reselect is None or self._selected_round == current:
             return
         if step == first:
-            self._checkpoint(step)
-        self._select(step, resumed=step == self._resumed_at > 0)
+            self._saving.write(step)
+        with self._saving.heard():
+            self._select(step, resumed=step == self._resumed_at > 0)
 
     def _select(self, step: int, *, resumed: bool) -> None:
         if self._reselect is None:
@@ -236,8 +241,7 @@ class Trainer:
             self._check_agreement(step)
         last = self._is_last(step)
         self._metrics.add(step, {**losses, "lr": self._learning_rate(step - 1)}, last=last)
-        if self._pace.due(step) or last:
-            self._checkpoint(step)
+        self._saving.after(step, last=last)
 
     def _check_agreement(self, step: int) -> None:
         found = self._processes.of_first(self._agreement)
@@ -254,13 +258,8 @@ class Trainer:
         pixels = self._images.pixels[self._images.places(self._patience.held)]
         return agreement(*self._score(pixels, self.method.student_logits, self.method.teacher))
 
-    def _checkpoint(self, step: int) -> None:
-        check_weights(self.method, step, self.checkpoint_path)
-        with self._pace.writing():
-            if self._processes.first:
-                save_checkpoint(self.checkpoint_path, self._state(step))
-
     def _state(self, step: int) -> dict[str, Any]:
+        check_weights(self.method, step, self.checkpoint_path)
         return {
             "method": self.method.state_dict(),
             **self._descent.state_dict(),
@@ -284,7 +283,7 @@ class Trainer:
             self._patience.load_state_dict(state["patience"])
             if self._recent is not None:
                 self._recent.load(state["recent"])
-        step = int(state["step"])
+        step = self._saving.step = int(state["step"])
         self._began -= state["seconds"]
         self._metrics.rewind(step, state["metrics"])
         self._progress.say(f"resuming at step {step} of {self.total_steps}")

@@ -126,16 +126,15 @@ def build_index(
     from index.build import build_index as build
     from index.build import building
     from index.catalog import Catalog
-    from index.choice import parse_size
     from index.engines import check_engine, make_engine
     from index.errors import NothingSelectedError
     from index.listing import list_sources
     from index.neighbours import choose_index
     from index.sources import check
 
-    options = _options(image_column, formats)
+    options = source_options(image_column, formats)
     check(sources, options)
-    given = IndexOptions(index, parse_size(memory_budget) if memory_budget else None, seed, recall)
+    given = index_options(index, memory_budget, seed, recall)
     catalog = Catalog(workspace)
     card = resolve(_as_source(embedder or known_embedder(catalog)))
     check_engine(engine)
@@ -175,6 +174,10 @@ def build_index(
             f"no image could be read, and {workspace} has none: mend or replace the files, then "
             "run the same command again"
         )
+    if not json:
+        teacher = embedder if embedder and embedder.endswith(".toml") else "TEACHER.toml"
+        command = ["kdcurate", "select", "-w", str(workspace), "--teacher", teacher]
+        note(f"next: {shlex.join([*command, '--strategy', 'kd3', '--budget', '10%'])}")
 
 
 def _tell_failures(catalog: Catalog, built: Summary) -> None:
@@ -202,7 +205,12 @@ def _explained(precision: Precision) -> str:
     )
 
 
-def _options(image_column: str | None, formats: str | None) -> SourceOptions:
+def source_options(image_column: str | None, formats: str | None) -> SourceOptions:
+    """Return how sources are read.
+
+    Raises:
+        UsageError: a format that there is not.
+    """
     from index.decoding import FORMATS
     from index.errors import UsageError
     from index.sources import SourceOptions
@@ -230,17 +238,35 @@ class IndexOptions:
 
     def settings(self, catalog: Catalog, embedder: str) -> IndexSettings:
         """Complete with the last build's."""
-        from index.choice import IndexSettings
         from index.neighbours import index_facts
 
         recorded = index_facts(catalog, embedder) if catalog.exists() else None
-        last = recorded.settings if recorded else IndexSettings()
+        return self.beside(recorded.settings if recorded else None)
+
+    def beside(self, last: IndexSettings | None) -> IndexSettings:
+        """Complete with those of a last build, or where there was none with the defaults."""
+        from index.choice import IndexSettings
+
+        last = last or IndexSettings()
         return IndexSettings(
             last.index if self.index is None else self.index.strip(),
             self.memory_budget or last.memory_budget,
             last.seed if self.seed is None else self.seed,
             last.recall if self.recall is None else self.recall,
         )
+
+
+def index_options(
+    index: str | None, memory_budget: str | None, seed: int | None, recall: float | None
+) -> IndexOptions:
+    """Read what was typed about the index.
+
+    Raises:
+        UsageError: a budget that is no size.
+    """
+    from index.choice import parse_size
+
+    return IndexOptions(index, parse_size(memory_budget) if memory_budget else None, seed, recall)
 
 
 def known_embedder(catalog: Catalog) -> str:

@@ -42,9 +42,27 @@ class Config:
     commands: Mapping[str, Any]
 
     @property
+    def expected(self) -> Found:
+        """What earlier steps will have made, as far as the file gives it a name."""
+        names = {
+            "manifest": self.tables.get("select", {}).get("name"),
+            "run": self.tables.get("distill", {}).get("run"),
+        }
+        return Found(**{kind: str(name) for kind, name in names.items() if name is not None})
+
+    @property
     def steps(self) -> tuple[str, ...]:
         """The commands in their order; `evaluate` where the file says on what."""
         return tuple(step for step in STEPS if step != "evaluate" or step in self.tables)
+
+    def places(self, step: str) -> dict[str, str]:
+        """Where in the file a step's options stand, by their names without the two dashes."""
+        table = self.tables.get(step, {})
+        shared = {*_COMMON, *(name for name in self._given(step, Found()) if name in _GIVEN)}
+        names = [field.alias for _, (_, field) in _options(self.commands[step])]
+        return {name: f"{name} in [{step}]" for name in names} | {
+            name: name for name in shared if name not in table
+        }
 
     def arguments(self, step: str, found: Found) -> list[str]:
         """Return a step's command line, without the program's name."""
@@ -64,11 +82,18 @@ class Config:
         return shlex.join(["kdcurate", *self.arguments(step, found)])
 
     def _given(self, step: str, found: Found) -> dict[str, Any]:
+        """What the file says once, of several steps; the run's row keeps what `evaluate` tells."""
         teacher, student = self.values["teacher"], self.values["student"]
+        measured_on = self.tables.get("evaluate", {}).get("data")
         return {
             "build-index": {"embedder": teacher, "sources": self.values["sources"]},
             "select": {"teacher": teacher},
-            "distill": {"teacher": teacher, "student": student, "manifest": found.manifest},
+            "distill": {
+                "teacher": teacher,
+                "student": student,
+                "manifest": found.manifest,
+                "evaluate_on": measured_on,
+            },
             "evaluate": {"network": found.student},
             "card": {"run": found.run},
         }[step]

@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import chain
+from pathlib import Path
+from shutil import which
 from textwrap import indent
 from typing import Any
 
@@ -113,6 +116,16 @@ class _Rate(ProgressColumn):
 def note(message: str) -> None:
     """Print a line for the person waiting, on stderr; crawl text is never read as markup."""
     stderr.print(_text(message), soft_wrap=True)
+
+
+def program() -> str:
+    """How kdcurate is typed here: by its name, or by its path where no PATH leads to it."""
+    console = Path(sys.executable).with_name("kdcurate")
+    if which("kdcurate") or not console.is_file():
+        return "kdcurate"
+    here = Path.cwd()
+    near = console.relative_to(here) if console.is_relative_to(here) else console
+    return shlex.quote(str(near))
 
 
 def print_json(value: Any) -> None:

@@ -58,38 +58,41 @@ def run(
     """Go the whole way that a file describes: build-index, select, distill, evaluate, card.
 
     Each step is the command of its name, and resumes as it does: run again, what is done stays
-    done, and what you changed in the file is done anew. --dry-run prints these commands.
+    done, and what you changed in the file is done anew. --dry-run checks the file
+    and prints these commands.
 
     Example: kdcurate run kdcurate.toml
     """
-    from curate.cli.config import Found, read_config
+    from curate.cli.config import read_config
+    from curate.cli.run_check import check_config
 
     program: Any = context.find_root().command
     config = read_config(file, program.commands)
     folder = file.absolute().parent
+    with chdir(folder):
+        check_config(config)
+        if not dry_run:
+            results = _go(program, config, show=not json)
     if dry_run:
-        lines = {step: config.command(step, Found()) for step in config.steps}
+        lines = {step: config.command(step, config.expected) for step in config.steps}
         (print_json if json else print_pairs)(lines)
         note(f"paths are relative to {folder}")
         return
-    with chdir(folder):
-        _check(config)
-        results = _go(program, config, show=not json)
     if json:
         print_json(results)
 
 
 def _go(program: Any, config: Config, *, show: bool) -> dict[str, Any]:
     """Run the steps; what each prints as JSON tells the next what to go on with."""
-    from curate.cli.config import Found
+    from curate.cli.run_check import speaking_of
 
-    found, results = Found(), {}
+    found, results = config.expected, {}
     for number, step in enumerate(config.steps, start=1):
         note(f"step {number} of {len(config.steps)}: {config.command(step, found)}")
         words = config.arguments(step, found)
         known = _manifests(config) if step == "select" else set()
         printed = io.StringIO()
-        with redirect_stdout(printed):
+        with redirect_stdout(printed), speaking_of(config, step):
             code = program.main(
                 [words[0], "--json", *words[1:]], prog_name="kdcurate", standalone_mode=False
             )
@@ -121,32 +124,3 @@ def _manifests(config: Config) -> set[str]:
 
 def _is_nested(value: Any) -> bool:
     return isinstance(value, (dict, list))
-
-
-def _check(config: Config) -> None:
-    """Refuse names that nothing has now, not after hours of embedding.
-
-    Raises:
-        UsageError, NetworkError, DataError: a strategy, method, network, or data that is not there.
-    """
-    from curate.strategies.registry import find_strategy
-    from distill.datafree.registry import is_data_free
-    from distill.labelled import check_labelled
-    from distill.methods import find_method
-    from distill.networks.card import resolve
-    from index.errors import UsageError
-
-    select, distill = config.tables.get("select", {}), config.tables.get("distill", {})
-    find_strategy(str(select.get("strategy", "kd3")))
-    method = str(distill.get("method", "kd3"))
-    if is_data_free(method):
-        raise UsageError(
-            f"[distill] method = {method!r} makes its own images: train it with `kdcurate "
-            "distill` alone"
-        )
-    find_method(method)
-    for network in (config.values["teacher"], config.values["student"]):
-        resolve(network)
-    for data in (distill.get("evaluate_on"), config.tables.get("evaluate", {}).get("data")):
-        if data:
-            check_labelled(str(data))

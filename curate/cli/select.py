@@ -13,7 +13,7 @@ from curate.cli.output import TerminalProgress, note, print_json, print_measures
 
 if TYPE_CHECKING:
     from curate.manifest import Manifest
-    from index.catalog import Catalog
+    from curate.options import SelectOptions
 
 
 def register(app: typer.Typer) -> None:
@@ -167,25 +167,21 @@ def select(
 
     Example: kdcurate select -w WS --teacher teacher.toml --strategy kd3 --budget 8000 --name first
     """
-    from curate.budget import parse_budget
+    from curate.cli.select_plan import plan_selection
     from curate.measures import stored_measures
     from curate.networks import scored_pool
-    from curate.options import SelectOptions
     from curate.query import check_timeout
     from curate.selection import select as decide
     from curate.setshift import update_set_shift
     from distill.networks import load_network
     from index.catalog import Catalog
     from index.duplicates import first_embedder
-    from index.errors import UsageError
     from index.sources import check
 
-    if strategy is not None and rank is not None:
-        raise UsageError("--strategy and --rank exclude each other: a rank can name strategies")
-    options = SelectOptions(
-        strategy=strategy or ("kd3" if rank is None else "rank"),
+    options = select_options(
+        strategy=strategy,
         rank=rank,
-        budget=None if budget is None else parse_budget(budget),
+        budget=budget,
         balance=balance,
         diversity=diversity,
         per_class=per_class,
@@ -201,7 +197,6 @@ def select(
         where=where,
         weights=weights,
     )
-    options.check()
     check_timeout(where_timeout, "--where-timeout")
     check(reference or ())
     catalog = Catalog(workspace)
@@ -212,7 +207,7 @@ def select(
     )
     matching = options.check_crawl(catalog, where_timeout)
     if dry_run:
-        plan = _plan(catalog, teacher, student, logits) | {"options": options.as_json()}
+        plan = plan_selection(catalog, teacher, student, logits) | {"options": options.as_json()}
         if reference:
             plan["reference"] = ", ".join(reference)
         if matching is not None:
@@ -257,6 +252,33 @@ def select(
     note(f"next: {shlex.join([*command, '--teacher', teacher, '--student', 'cifar:resnet8'])}")
 
 
+def select_options(
+    *, strategy: str | None, rank: str | None, budget: str | None, **rules: Any
+) -> SelectOptions:
+    """Return what parameters of `select` ask for, checked without a pool.
+
+    Args:
+        rules: what SelectOptions takes as it is.
+
+    Raises:
+        UsageError: a value that makes no sense; the message names the option.
+    """
+    from curate.budget import parse_budget
+    from curate.options import SelectOptions
+    from index.errors import UsageError
+
+    if strategy is not None and rank is not None:
+        raise UsageError("--strategy and --rank exclude each other: a rank can name strategies")
+    options = SelectOptions(
+        strategy=strategy or ("kd3" if rank is None else "rank"),
+        rank=rank,
+        budget=None if budget is None else parse_budget(budget),
+        **rules,
+    )
+    options.check()
+    return options
+
+
 def summary(manifest: Manifest) -> dict[str, Any]:
     """What `select` reports of a manifest."""
     names = ("strategy", "teacher", "student", "pool", "eligible", "selected", "content_hash")
@@ -264,30 +286,3 @@ def summary(manifest: Manifest) -> dict[str, Any]:
     if "budget_note" in manifest.options:
         facts["budget"] = manifest.options["budget_note"]
     return facts
-
-
-# Bytes of the catalog and of raw shifts that a scored image takes beside its logits.
-_BESIDE = 152
-
-
-def _plan(
-    catalog: Catalog, teacher: str, student: str | None, logits: str | None
-) -> dict[str, Any]:
-    from curate.compact import ALLOWS, bytes_an_image
-    from curate.modes import settled_mode
-    from curate.scoring import unscored_count
-    from distill.networks import load_network
-
-    plan: dict[str, Any] = {"workspace": str(catalog.workspace)}
-    for role, card in (("teacher", teacher), ("student", student)):
-        if card:
-            network = load_network(card)
-            missing = unscored_count(catalog, network.key)
-            plan[role] = network.key
-            plan[f"images_to_score_with_{role}"] = missing
-            classes = network.num_classes
-            mode = settled_mode(catalog, network.key, classes, logits)
-            size = bytes_an_image(mode, classes)
-            plan[f"disk_mb_for_{role}"] = round(missing * (size + _BESIDE) / 1e6, 1)
-            plan[f"logits_of_{role}"] = f"{mode}: {size:,} bytes an image; {ALLOWS[mode]}"
-    return plan

@@ -128,52 +128,52 @@ def distill(
 
     Example: kdcurate distill -w WS --manifest first --teacher teacher.toml --student cifar:resnet8
     """
+    from curate.cli.train_options import run_options
     from curate.rounds import prepare_rounds
     from curate.synthetic import catalogue_images
+    from distill.checks import check_run
     from distill.networks import load_network
-    from distill.options import TrainOptions
     from distill.processes import join
-    from distill.run import RunOptions
     from distill.run import distill as train
     from index.catalog import Catalog
     from index.progress import Silent
 
     place = pick_device(device)
     processes = join(place, precision)
-
-    options = RunOptions(
+    options = run_options(
         manifest=manifest,
         teacher=teacher,
         student=student,
         method=method,
-        train=TrainOptions(
-            **training(method, preset, epochs=epochs, batch_size=batch_size, augment=augment),
-            max_steps=max_steps,
-            lr=lr,
-            schedule=schedule,
-            seed=seed,
-            device=place,
-            precision=precision,
-            rounds=rounds,
-            refresh=refresh,
-            accumulate=accumulate,
-            clip_norm=clip_norm,
-            ema=ema,
-            patience=patience,
-            hold_back=None if hold_back is None else parse_share("--hold-back", hold_back),
-            compile=compile,
-            sync_batchnorm=sync_batchnorm,
-            tensorboard=tensorboard,
-            processes=processes.count,
-            checkpoint_every=checkpoint_every,
-        ),
-        method_options=parse_options(option or [], without or []),
-        name=run,
-        evaluate_on=evaluate_on,
-        cache_budget_gib=cache_budget,
-        workers=workers,
         preset=preset,
         keep_images=keep_images,
+        epochs=epochs,
+        max_steps=max_steps,
+        rounds=rounds,
+        refresh=refresh,
+        batch_size=batch_size,
+        lr=lr,
+        schedule=schedule,
+        augment=augment,
+        option=option,
+        without=without,
+        evaluate_on=evaluate_on,
+        run=run,
+        seed=seed,
+        device=place,
+        precision=precision,
+        accumulate=accumulate,
+        clip_norm=clip_norm,
+        ema=ema,
+        patience=patience,
+        hold_back=hold_back,
+        compile=compile,
+        sync_batchnorm=sync_batchnorm,
+        tensorboard=tensorboard,
+        processes=processes.count,
+        checkpoint_every=checkpoint_every,
+        cache_budget=cache_budget,
+        workers=workers,
     )
     catalog = Catalog(workspace)
     network = load_network(teacher)
@@ -182,7 +182,7 @@ def distill(
             (print_json if json else print_pairs)(_plan(catalog, options, network))
         return
     progress = TerminalProgress() if processes.first else Silent()
-    options.train.check()  # not after hours of scoring
+    check_run(options)  # not after hours of scoring
     make_reselect = None
     if rounds and processes.first:
         make_reselect = prepare_rounds(catalog, options, network, progress)
@@ -205,57 +205,14 @@ def distill(
         note(f"next: {command} --data LABELLED")
 
 
-def training(method: str, preset: str | None, **given: Any) -> dict[str, Any]:
-    """Return the options of the training that are given, and a data-free method's own for others.
-
-    Raises:
-        UsageError: an unknown preset.
-    """
-    from distill.datafree.registry import is_data_free, training_of
-
-    known = training_of(method, preset or "paper") if is_data_free(method) else {}
-    return known | {name: value for name, value in given.items() if value is not None}
-
-
-def parse_options(pairs: list[str], without: list[str]) -> dict[str, Any]:
-    """Parse NAME=VALUE and the parts to leave out; the method checks names and types.
-
-    Raises:
-        UsageError: a pair without `=`.
-    """
-    from index.errors import UsageError
-
-    options: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise UsageError(f"--option {pair!r}: write NAME=VALUE, as temperature=4")
-        options[name.strip()] = value.strip()
-    return {**options, "without": sorted(set(without))} if without else options
-
-
-def parse_share(option: str, text: str) -> float:
-    """Parse a share of the images, as 5% or 0.05.
-
-    Raises:
-        UsageError: it is no number.
-    """
-    from index.errors import UsageError
-
-    number = text.strip().removesuffix("%")
-    try:
-        return float(number) / (100 if number != text.strip() else 1)
-    except ValueError:
-        raise UsageError(f"{option} is {text!r}: give a share, as 5%") from None
-
-
 def _plan(catalog: Catalog, options: RunOptions, teacher: Network) -> dict[str, Any]:
     from curate.manifest import get_manifest
     from curate.rounds import check_rounds
+    from distill.checks import check_run
     from distill.run import make_method, run_name
     from distill.selection import read_selection
 
-    options.train.check()
+    check_run(options)
     make_method(options, teacher)
     if options.manifest is None:
         return _plan_without_images(options, teacher)

@@ -14,7 +14,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from curate.cli.output import TerminalProgress, note, print_table
+from curate.cli.output import TerminalProgress, note, print_table, program
 from curate.demo.crawl import draw_crawl
 from curate.demo.digits import SIDE, make_teacher_data
 from curate.demo.teacher import train_teacher
@@ -73,7 +73,7 @@ def tell(folder: Path) -> None:
         _student(catalog, teacher, held_back, crawl, "random", 0, progress),
         _student(catalog, teacher, held_back, crawl, "kd3", ROUNDS, progress),
     ]
-    _report(catalog, rows, _accuracy(teacher, held_back), teacher)
+    _report(catalog, rows, _accuracy(teacher, held_back))
 
 
 def _claim(folder: Path) -> None:
@@ -187,7 +187,7 @@ def _accuracy(teacher: Path, held_back: Path) -> float:
     return evaluate(network, load_labelled(str(held_back), network.card.input.view())).accuracy
 
 
-def _report(catalog: Catalog, rows: list[Row], teacher_accuracy: float, teacher: Path) -> None:
+def _report(catalog: Catalog, rows: list[Row], teacher_accuracy: float) -> None:
     columns = ("images chosen by", "images", "digits among them", "student", "teacher")
     table = [
         [
@@ -202,7 +202,8 @@ def _report(catalog: Catalog, rows: list[Row], teacher_accuracy: float, teacher:
     sys.stdout.write("\nAccuracy on held-back real digits\n\n")
     print_table(columns, table)
     sys.stdout.write("\nAsk why, in SQL:\n\n")
-    where = shlex.quote(str(catalog.workspace))
+    typed, where = program(), shlex.quote(str(catalog.workspace))
     for query in QUERIES:
-        sys.stdout.write(f'kdcurate sql -w {where} "{query}"\n\n')
-    note(f"Now with your own: kdcurate build-index FOLDER -w WS --embedder {teacher.name}")
+        sys.stdout.write(f'{typed} sql -w {where} "{query}"\n\n')
+    note(f"To look at it, one HTML file: {typed} report -w {where} -o report.html")
+    note(f"Now with your own teacher and crawl, by a file that says where they are: {typed} init")

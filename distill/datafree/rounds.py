@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,7 +24,6 @@ class Rounds(Synthesiser):
     Images are kept in 8 bits, as in a file.
     """
 
-    slow: ClassVar[bool] = True
     recipe: InversionRecipe | ContrastRecipe
 
     def __init__(self, learner: Method, recipe: Recipe, compute: Compute, folder: Path) -> None:
@@ -33,14 +32,18 @@ class Rounds(Synthesiser):
 
     def prepare(self, moment: Moment) -> dict[str, float]:
         """Make a round's images, where there are fewer rounds than are due."""
-        due = moment.step // self.recipe.student_steps + 1
-        if self.pool.parts >= due or len(self.pool) >= self.recipe.most:
+        if not self.is_slow(moment):
             return {}
         self.begun = moment.step > 0
         with frozen(self.learner):
             images, made = self.make(moment.generator(Purpose.MAKE))
         self.pool.add(to_bytes(images, self.teacher.card.input))
         return made
+
+    def is_slow(self, moment: Moment) -> bool:
+        """Tell whether a round is due: images are made for minutes."""
+        due = moment.step // self.recipe.student_steps + 1
+        return self.pool.parts < due and len(self.pool) < self.recipe.most
 
     @abstractmethod
     def make(self, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:

@@ -60,8 +60,6 @@ class Synthesiser(nn.Module, ABC):
         MethodError: the recipe compares BatchNorm statistics, and the teacher has none.
     """
 
-    # Whether what `prepare` did is worth a checkpoint of its own.
-    slow: ClassVar[bool] = False
     # The option whose rate the images, or their generator, learn with.
     rate: ClassVar[str] = "generator_lr"
 
@@ -94,6 +92,10 @@ class Synthesiser(nn.Module, ABC):
         L_adv counts once the student has learned. The student is left as it was: its weights,
         statistics, gradients, and mode.
         """
+
+    def is_slow(self, moment: Moment) -> bool:  # noqa: ARG002
+        """Tell whether `prepare` takes long, so that it is worth a checkpoint before and after."""
+        return False
 
     @abstractmethod
     def images(self, count: int, moment: Moment) -> Tensor:

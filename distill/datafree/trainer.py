@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from distill.augment import AUGMENTATIONS
-from distill.checkpoint import Pace, checkpoint_path, load_checkpoint, resuming, save_checkpoint
+from distill.checkpoint import checkpoint_path, load_checkpoint, resuming
 from distill.datafree.learner import STUDENT
 from distill.datafree.purposes import Purpose
 from distill.datafree.recipe import Recipe
@@ -27,6 +28,7 @@ from distill.metrics import MetricsLog
 from distill.networks import Network
 from distill.options import TrainOptions
 from distill.processes import Processes, join
+from distill.saving import Saving
 from index.decoding import Pixels
 from index.errors import UsageError
 from index.progress import Progress, Silent
@@ -64,12 +66,12 @@ class DataFreeTrainer:
         self._identity = {**options.identity(), **(identity or {})}
         self._progress = progress or Silent()
         self._began = time.monotonic()
-        self._pace = Pace(options.checkpoint_every)
         self._made = dict[str, float]()  # what the images' last step measured
         self.total_steps = options.max_steps or options.epochs * STEPS_AN_EPOCH
         folder.mkdir(parents=True, exist_ok=True)
         self._metrics = MetricsLog(folder / "metrics.jsonl", options.log_every)
         self._processes = processes or join(options.device, options.precision)
+        self._saving = Saving(folder, options, self._state, self._processes, self._progress)
         self._learner = learner
         learner.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._optimizer = torch.optim.SGD(
@@ -113,7 +115,10 @@ class DataFreeTrainer:
         step = self._resume()
         self._learner.train()
         self._synthesiser.train()
-        with self._progress.step("Training", self.total_steps, "steps") as advance:
+        with (
+            self._progress.step("Training", self.total_steps, "steps") as advance,
+            self._saving.steps(self.total_steps),
+        ):
             advance(step)
             while step < self.total_steps:
                 self._prepare(step)
@@ -151,15 +156,19 @@ class DataFreeTrainer:
     def _prepare(self, step: int) -> None:
         moment = Moment(step, self._options.seed)
         torch.manual_seed(moment.generator(Purpose.LEARN).initial_seed())
-        made = self._synthesiser.prepare(moment)
+        slow = self._synthesiser.is_slow(moment)
+        if slow and self._saving.step < step:
+            self._saving.write(step)
+        with self._saving.heard() if slow else nullcontext():
+            made = self._synthesiser.prepare(moment)
         if not made:
             return
         check_finite(
             made["total"], step, self.checkpoint_path, whose="images", remedy=self._lower_rate
         )
         self._made = {f"images_{name}": value for name, value in made.items()}
-        if self._synthesiser.slow:
-            self._checkpoint(step)
+        if slow:
+            self._saving.write(step)
 
     def _take_step(self, step: int) -> dict[str, float]:
         moment = Moment(step, self._options.seed)
@@ -197,13 +206,12 @@ class DataFreeTrainer:
         last = step == self.total_steps
         values = {**losses, **self._made, "lr": self._learning_rate(step - 1)}
         self._metrics.add(step, values, last=last)
-        if self._pace.due(step) or last:
-            self._checkpoint(step)
+        self._saving.after(step, last=last)
 
-    def _checkpoint(self, step: int) -> None:
+    def _state(self, step: int) -> dict[str, Any]:
         check_weights(self._learner, step, self.checkpoint_path)
         check_weights(self._synthesiser, step, self.checkpoint_path, remedy=self._lower_rate)
-        state = {
+        return {
             "learner": self._learner.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "synthesiser": self._synthesiser.state(),
@@ -213,8 +221,6 @@ class DataFreeTrainer:
             "metrics": self._metrics.unwritten,
             "options": json.dumps(self._identity),
         }
-        with self._pace.writing():
-            save_checkpoint(self.checkpoint_path, state)
 
     def _resume(self) -> int:
         state = load_checkpoint(self.checkpoint_path, self._identity)
@@ -227,7 +233,7 @@ class DataFreeTrainer:
             self._optimizer.load_state_dict(state["optimizer"])
             self._synthesiser.restore(state["synthesiser"])
             self._made = dict(state["made"])
-        step = int(state["step"])
+        step = self._saving.step = int(state["step"])
         self._began -= state["seconds"]
         self._metrics.rewind(step, state["metrics"])
         self._progress.say(f"resuming at step {step} of {self.total_steps}")

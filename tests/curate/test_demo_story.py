@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from curate.demo import crawl, story, teacher
+from index.catalog import Catalog
 from index.errors import UsageError
 
 
@@ -47,6 +48,31 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+@pytest.mark.parametrize("active", [True, False])
+def test_what_it_ends_with_can_be_typed_in_this_shell(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    active: bool,
+) -> None:
+    """As `make demo` leaves it: the environment is in the folder, and not active."""
+    console = tmp_path / ".venv" / "bin" / "kdcurate"
+    console.parent.mkdir(parents=True)
+    console.write_text("#!/bin/sh\necho typed $1\n")
+    console.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "executable", str(console.with_name("python")))
+    monkeypatch.setenv("PATH", f"{console.parent}:/usr/bin:/bin" if active else "/usr/bin:/bin")
+    rows = [story.Row("random", 60, 0.5, 0.6)]
+    story._report(Catalog(Path("a demo's folder")), rows, 0.9)
+    told = capsys.readouterr()
+    typed = [line for line in told.out.splitlines() if " sql " in line]
+    typed += [line.rpartition(": ")[2] for line in told.err.splitlines()]
+    assert len(typed) == 5
+    said = [subprocess.run(one, shell=True, capture_output=True, text=True).stdout for one in typed]
+    assert said == ["typed sql\n"] * 3 + ["typed report\n", "typed init\n"]
+
+
 @pytest.mark.slow
 def test_the_story_is_told_and_its_queries_can_be_pasted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -67,7 +93,7 @@ def test_the_story_is_told_and_its_queries_can_be_pasted(
     ]
     assert not (folder / "original").exists()
 
-    pasted = [line for line in told.splitlines() if line.startswith("kdcurate sql")]
+    pasted = [line for line in told.splitlines() if "kdcurate sql" in line]
     assert len(pasted) == 3
     for line in pasted:
         _, *arguments = shlex.split(line)

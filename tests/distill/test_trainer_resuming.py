@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import math
+import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
 
-from distill import checkpoint, trainer
+from distill import checkpoint, saving
 from distill.checkpoint import resuming
 from distill.draws import step_seed
 from distill.methods import METHODS
+from distill.methods.base import Batch, Losses
 from distill.methods.dfnd import DFND
+from distill.methods.kd import KD
 from distill.networks import Network
+from distill.selection import Selection
+from distill.trainer import RoundStart
 from index.errors import WorkspaceError
 
 from .helpers import tiny
-from .training import StopAfter, Watched, confident_half, dropping, make, run, same
+from .training import Said, StopAfter, Watched, confident_half, dropping, make, run, same
 
 
 @pytest.mark.parametrize("rounds", [0, 3])
@@ -118,9 +123,72 @@ def test_where_steps_are_slow_the_clock_says_when_to_save(
     monkeypatch.setattr(checkpoint, "LONGEST_S", longest)
     monkeypatch.setattr(checkpoint, "SHARE", math.inf)
     saved: list[int] = []
-    monkeypatch.setattr(trainer, "save_checkpoint", lambda _, state: saved.append(state["step"]))
+    monkeypatch.setattr(saving, "save_checkpoint", lambda _, state: saved.append(state["step"]))
     run(tmp_path, make("kd"), checkpoint_every=1000, max_steps=4)
     assert saved == expected
+
+
+class Interrupted(KD):
+    """KD in the steps of which Ctrl-C is pressed so many times."""
+
+    name: ClassVar[str] = "interrupted"
+    step, times, seen = 6, 1, 0
+
+    def loss(self, batch: Batch) -> Losses:
+        self.seen += 1
+        for _ in range(self.times if self.seen == self.step else 0):
+            signal.raise_signal(signal.SIGINT)
+        return super().loss(batch)
+
+
+def test_a_ctrl_c_waits_for_the_end_of_a_step_and_saves_it(tmp_path: Path) -> None:
+    whole = run(tmp_path / "whole", make("kd"))
+    handler, progress = signal.getsignal(signal.SIGINT), Said()
+    given = {"checkpoint_every": 1000, "progress": progress}
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "stopped", Interrupted(tiny(0), tiny(1)), **given)
+    assert signal.getsignal(signal.SIGINT) is handler
+    resumed = run(tmp_path / "stopped", make("kd"), **given)
+    assert progress.said == ["the run goes on from step 6 of 10", "resuming at step 6 of 10"]
+    assert same(whole, resumed)
+    log = (tmp_path / "whole" / "metrics.jsonl").read_bytes()
+    assert (tmp_path / "stopped" / "metrics.jsonl").read_bytes() == log
+
+
+def test_a_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:
+    progress, method = Said(), Interrupted(tiny(0), tiny(1))
+    method.times = 2
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, method, progress=progress)
+    assert progress.said == ["the run goes on from step 3 of 10"]
+
+
+@pytest.mark.parametrize("round_", [0, 1])
+def test_a_ctrl_c_while_a_round_is_selected_is_obeyed_at_once(tmp_path: Path, round_: int) -> None:
+    """All steps before are saved, however seldom checkpoints are."""
+    given = {"rounds": 2, "checkpoint_every": 1000}
+    whole = run(tmp_path / "whole", make("kd"), reselect=confident_half(), **given)
+    usual, progress = confident_half(), Said()
+
+    def reselect(start: RoundStart) -> Selection:
+        if start.round == round_:
+            signal.raise_signal(signal.SIGINT)
+        return usual(start)
+
+    folder = tmp_path / "stopped"
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, make("kd"), reselect=reselect, progress=progress, **given)
+    assert progress.said == [f"the run goes on from step {5 * round_} of 10"]
+    assert same(whole, run(folder, make("kd"), reselect=usual, **given))
+
+
+def test_a_ctrl_c_that_is_ignored_is_ignored(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        run(tmp_path, Interrupted(tiny(0), tiny(1)))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (tmp_path / "checkpoint" / "last.pt").is_file()
 
 
 def test_a_run_may_save_and_report_more_often_when_it_resumes(tmp_path: Path) -> None:

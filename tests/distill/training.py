@@ -87,6 +87,16 @@ class StopAfter(AtStep):
         super().__init__(steps, _stop)
 
 
+class Said(Silent):
+    """Keeps what was said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
+
+
 def _stop() -> None:
     raise Stopped
 

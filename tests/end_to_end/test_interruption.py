@@ -125,6 +125,7 @@ def test_ctrl_c_ends_in_one_line_and_the_run_goes_on(workspace: Workspace, teach
     assert err.splitlines()[-1] == said[0]
     begun = steps_done(workspace)
     assert 0 < begun < STEPS
+    assert err.splitlines()[-2] == f"the run goes on from step {begun} of {STEPS}"
     done = workspace.run(*command)
     assert done.returncode == 0
     assert f"resuming at step {begun} of {STEPS}" in done.stderr

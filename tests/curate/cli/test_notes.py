@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from ..conftest import Kdcurate
@@ -34,3 +35,15 @@ def test_a_budget_above_the_pool_is_told(kdcurate: Kdcurate, workspace: Path, te
         "select", "-w", workspace, *options[:4], "--name", "few", *QUIET, "--budget", 3
     )
     assert "is more than" not in found.err
+
+
+def test_a_build_says_what_to_type_next(
+    kdcurate: Kdcurate, crawl: Path, teacher: str, tmp_path: Path
+) -> None:
+    given = ("build-index", crawl, "-w", tmp_path / "a ws", "--embedder", teacher, *QUIET)
+    said = [line for line in kdcurate(*given).err.splitlines() if line.startswith("next: ")]
+    _, command, *words = shlex.split(said[0])
+    assert (len(said), command) == (1, "kdcurate")
+    selected = kdcurate(*words, *QUIET)
+    assert selected.code == 0 and "next: kdcurate distill" in selected.err
+    assert "next:" not in kdcurate(*given, "--json").err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from curate.cli.run import TEMPLATE
 
 from ..conftest import Kdcurate
-from ..helpers import query
+from ..helpers import pixels_of, png, query, write_parquet
 
 WHOLE = """\
 sources = ["{crawl}"]
@@ -62,14 +63,27 @@ def test_a_file_is_written_and_never_over_another(kdcurate: Kdcurate, tmp_path: 
     assert kdcurate("init", tmp_path / "no" / "kdcurate.toml").code == 2
 
 
-def test_what_is_written_is_a_plan(kdcurate: Kdcurate, tmp_path: Path) -> None:
+@pytest.fixture
+def named(tmp_path: Path, crawl: Path, teacher: str) -> Path:
+    """A folder with what the template names."""
+    write_parquet(tmp_path / "own.parquet", "image BLOB, label INTEGER", [(png(pixels_of(1)), 0)])
+    (tmp_path / "test").mkdir()
+    for folder in ("crawl", "own-images", "test/ant"):
+        (tmp_path / folder).symlink_to(crawl)
+    shutil.copytree(Path(teacher).parent, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def test_what_is_written_is_a_plan(kdcurate: Kdcurate, tmp_path: Path, named: Path) -> None:
+    there = {*os.listdir(named), "kdcurate.toml"}
     kdcurate("init", tmp_path / "kdcurate.toml")
     plan = json.loads(kdcurate("run", tmp_path / "kdcurate.toml", "--dry-run", "--json").out)
     assert list(plan) == ["build-index", "select", "distill", "card"]
     assert plan["select"].endswith("--strategy=kd3 --budget=8000")
-    assert os.listdir(tmp_path) == ["kdcurate.toml"]
+    assert set(os.listdir(tmp_path)) == there
 
 
+@pytest.mark.usefixtures("named")
 def test_what_is_commented_out_is_known_too(kdcurate: Kdcurate, tmp_path: Path) -> None:
     """Every line of the template that is a setting behind a # is one when the # goes."""
     lines = [line.removeprefix("# ") for line in TEMPLATE.read_text().splitlines()]
@@ -82,6 +96,7 @@ def test_what_is_commented_out_is_known_too(kdcurate: Kdcurate, tmp_path: Path) 
     plan = json.loads(kdcurate("run", tmp_path / "all.toml", "--dry-run", "--json").out)
     assert list(plan) == ["build-index", "select", "distill", "evaluate", "card"]
     assert plan["evaluate"] == "kdcurate evaluate --data=test -- STUDENT.toml"
+    assert " --name=first " in plan["select"] and " --manifest=first " in plan["distill"]
 
 
 @pytest.mark.parametrize(
@@ -133,6 +148,54 @@ def test_what_is_not_there_is_told_before_any_work(
     assert not (file.parent / "workspace").exists()
 
 
+@pytest.mark.parametrize("dry", [True, False])
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("max-steps = 2", "max-steps = -3", "max-steps in [distill] is -3: it must be at least 1"),
+        ("budget = 12", 'budget = "lots"', "budget in [select] is 'lots'"),
+        ("budget = 12", 'reference = ["gone"]', "reference in [select]: no such source: gone"),
+        ('"msp"', '"mps"', "[select]: "),
+        ('"msp"', '"agreement"', "give student in [select] CARD"),
+        ('"msp"', '"knn"', "reference in [select]"),
+        ("batch-size = 4", 'option = ["warmth=3"]', "[distill]"),
+        ("batch-size = 4", 'hold-back = "much"', "hold-back in [distill] is 'much'"),
+        ("batch-size = 4", 'run = "../up"', "run in [distill] '../up' is a path"),
+        ("workers = 0", "workers = -1", "Invalid value for 'workers'"),
+        ("workers = 0", "seed = -1", "seed is -1: it must not be negative"),
+        ("workers = 0", '[build-index]\nmemory-budget = "x"', "memory-budget in [build-index] 'x'"),
+        ("workers = 0", '[build-index]\nindex = "Flatt"', "index in [build-index]"),
+        ("workers = 0", "[build-index]\nrecall = 1.5", "recall in [build-index] is 1.5"),
+        ('sources = ["', 'sources = ["no/', "sources: no such source: no/"),
+        ("[distill]", '[evaluate]\ndata = "no"\n[distill]', "data in [evaluate]: no"),
+        (
+            "[distill]",
+            '[evaluate]\ndata = "own.parquet"\ncorrupt = ["rain"]\n[distill]',
+            "corrupt in [evaluate] 'rain' is unknown",
+        ),
+    ],
+)
+def test_values_are_refused_before_the_first_step(
+    kdcurate: Kdcurate, file: Path, before: str, after: str, said: str, dry: bool
+) -> None:
+    write_parquet(file.parent / "own.parquet", "image BLOB, label INTEGER", [(b"", 0)])
+    assert before in file.read_text()
+    file.write_text(file.read_text().replace(before, after, 1))
+    found = kdcurate("run", file, *(["--dry-run"] if dry else []))
+    assert (found.code in (1, 2), found.out) == (True, "")
+    assert said in found.err and found.err.count("\n") == 1, found.err
+    assert os.listdir(file.parent) == ["kdcurate.toml", "own.parquet"]
+
+
+def test_a_name_that_is_taken_is_to_be_changed_in_the_file(kdcurate: Kdcurate, file: Path) -> None:
+    file.write_text(file.read_text().replace("budget = 12", 'budget = 12\nname = "first"'))
+    assert kdcurate("run", file).code == 0
+    file.write_text(file.read_text().replace("budget = 12", "budget = 11"))
+    again = kdcurate("run", file)
+    assert again.code == 2 and "decides differently" in again.err
+    assert again.err.endswith(": give another name in [select]\n")
+
+
 def test_the_whole_way_and_again(kdcurate: Kdcurate, file: Path) -> None:
     first = kdcurate("run", file, "--json")
     assert first.code == 0, first.err
@@ -153,3 +216,19 @@ def test_the_whole_way_and_again(kdcurate: Kdcurate, file: Path) -> None:
     changed = json.loads(kdcurate("run", file, "--json").out)
     assert changed["select"] == results["select"] and changed["distill"]["steps"] == 3
     assert changed["distill"]["run"] != results["distill"]["run"]
+
+
+def test_run_card_and_evaluation_tell_the_same_accuracy(kdcurate: Kdcurate, file: Path) -> None:
+    rows = [(png(pixels_of(900 + n)), n % 4) for n in range(8)]
+    write_parquet(file.parent / "own.parquet", "image BLOB, label INTEGER", rows)
+    assert kdcurate("run", file).code == 0  # the student is there before it is known on what
+    file.write_text(f'{file.read_text()}\n[evaluate]\ndata = "own.parquet"\n')
+    results = json.loads(kdcurate("run", file, "--json").out)
+    told = results["evaluate"]["accuracy"]
+    assert results["distill"]["accuracy"] == told
+    run = results["distill"]["run"]
+    stored = query(file.parent / "workspace", "SELECT name, steps, accuracy FROM runs")
+    assert stored == [(run, 2, told)]
+    card = (file.parent / results["card"]["card"]).read_text()
+    assert f"| accuracy | {told:.2%} on `own.parquet` |" in card
+    assert json.loads(kdcurate("run", file, "--json").out)["distill"] == results["distill"]

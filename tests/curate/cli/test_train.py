@@ -11,7 +11,7 @@ from typing import get_args
 import pytest
 
 from curate.cli import train
-from curate.cli.train import parse_options, parse_share, training
+from curate.cli.train_options import parse_options, parse_share, training
 from distill.datafree.registry import ALIASES, data_free_names
 from distill.methods import METHODS
 from distill.methods.kd3 import KD3Options, Part

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from distill import checkpoint
-from distill.datafree import trainer as loop
+from distill import checkpoint, saving
 from distill.datafree.learner import make_learner
 from distill.datafree.registry import data_free_names, find_data_free, make_recipe
 from distill.datafree.trainer import DataFreeTrainer
@@ -23,7 +23,7 @@ from index.errors import KdcurateError, UsageError, WorkspaceError
 from index.progress import Silent
 
 from ..helpers import tiny
-from ..training import AtStep, StopAfter, Stopped
+from ..training import AtStep, Said, StopAfter, Stopped
 from .small import small
 
 
@@ -85,7 +85,7 @@ def test_where_steps_are_slow_the_clock_says_when_to_save(
     monkeypatch.setattr(checkpoint, "LONGEST_S", 0.0)
     monkeypatch.setattr(checkpoint, "SHARE", math.inf)
     saved: list[int] = []
-    monkeypatch.setattr(loop, "save_checkpoint", lambda _, state: saved.append(state["step"]))
+    monkeypatch.setattr(saving, "save_checkpoint", lambda _, state: saved.append(state["step"]))
     trainer("dafl", tmp_path, checkpoint_every=1000, max_steps=3).fit()
     assert saved == [1, 2, 3]
 
@@ -98,16 +98,16 @@ def test_a_round_whose_checkpoint_was_not_written_is_made_again(
     whole = trainer(name, tmp_path / "whole")
     whole.fit()
     folder, calls = tmp_path / "killed", 0
-    kept = loop.save_checkpoint
+    kept = saving.save_checkpoint
 
     def save(path: Path, state: dict[str, Any]) -> None:
         nonlocal calls
         calls += 1
-        if calls == 3:  # of the second round, at step 3
+        if calls == 4:  # behind the second round, at step 3
             raise Stopped
         kept(path, state)
 
-    monkeypatch.setattr(loop, "save_checkpoint", save)
+    monkeypatch.setattr(saving, "save_checkpoint", save)
     with pytest.raises(Stopped):
         trainer(name, folder).fit()
     assert len(list((folder / "pool").glob("*.npy"))) == 2
@@ -119,6 +119,37 @@ def test_a_round_whose_checkpoint_was_not_written_is_made_again(
     assert [path.name for path in sorted((folder / "pool").iterdir())] == [
         f"{number:05d}.npy" for number in range(3)
     ]
+
+
+@pytest.mark.parametrize("name", ["dafl", "deepinversion"])
+@pytest.mark.parametrize("at", ["prepare", "images"])
+def test_a_ctrl_c_loses_no_step(
+    name: str, at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes at the fourth step: a round is not waited for, and begins anew; a step is."""
+    given = {"checkpoint_every": 1000}
+    whole = trainer(name, tmp_path / "whole", **given)
+    whole.fit()
+    progress = Said()
+    stopped = trainer(name, tmp_path / "stopped", progress, **given)
+    kind = type(stopped.synthesiser)
+    usual = getattr(kind, at)
+
+    def pressed(self: Any, *given: Any) -> Any:
+        if given[-1].step == 3:
+            signal.raise_signal(signal.SIGINT)
+        return usual(self, *given)
+
+    monkeypatch.setattr(kind, at, pressed)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.fit()
+    monkeypatch.setattr(kind, at, usual)
+    saved = 3 if (name, at) == ("deepinversion", "prepare") else 4
+    assert progress.said == [f"the run goes on from step {saved} of 8"]
+    again = trainer(name, tmp_path / "stopped", progress, **given)
+    again.fit()
+    assert progress.said[1:] == [f"resuming at step {saved} of 8"]
+    same(whole, again)
 
 
 @pytest.mark.parametrize("name", ["dfq", "adi"])

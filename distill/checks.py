@@ -1,0 +1,49 @@
+"""What is refused of a run before networks are loaded and images are looked at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distill.datafree import run as datafree
+from distill.labelled import check_labelled
+from distill.methods import find_method
+from index.errors import UsageError
+
+if TYPE_CHECKING:
+    from distill.run import RunOptions
+
+
+def check_run(options: RunOptions) -> RunOptions:
+    """Return the options of a run, complete, if it could be begun with them.
+
+    Raises:
+        DataError: what to evaluate on is not there.
+        UsageError: a value that makes no sense, no such method, or a run name that is a path.
+    """
+    options = datafree.complete(options)
+    options.train.check()
+    refuse_rounds(options)
+    if options.evaluate_on:
+        check_labelled(options.evaluate_on)
+    name = options.name
+    if name and (Path(name).name != name or name == ".."):
+        raise UsageError(f"--run {name!r} is a path: give a name, without slashes")
+    return options
+
+
+def refuse_rounds(options: RunOptions) -> None:
+    """Refuse rounds for a method that is told to train on one selection.
+
+    Raises:
+        UsageError: `options` ask for both, or the method does not take its options.
+    """
+    if datafree.complete(options).manifest is None:
+        return
+    method = find_method(options.method)
+    parsed = method.parse_options(options.method_options)
+    if options.train.rounds and method.selects_once(parsed):
+        raise UsageError(
+            f"--method {options.method} --without dynamic trains on one selection, and --rounds "
+            f"{options.train.rounds} re-selects: leave one of them out"
+        )
