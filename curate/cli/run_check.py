@@ -16,6 +16,7 @@ from curate.cli.train_options import run_options
 from curate.compact import check_mode
 from curate.options import SelectOptions
 from curate.precision import check_precision
+from curate.query import check_timeout
 from distill.checks import check_run
 from distill.corruptions import parse_corruptions
 from distill.datafree.registry import is_data_free
@@ -108,6 +109,7 @@ def _check_build(given: Mapping[str, Any]) -> None:
 def _check_select(given: Mapping[str, Any]) -> None:
     names = {field.name for field in fields(SelectOptions)} - _OF_POOL
     options = select_options(**{name: given[name] for name in names})
+    check_timeout(given["where_timeout"], "--where-timeout")
     student, reference = given["student"] is not None, given["reference"] or ()
     options.check_given(student=student, reference=bool(reference), index=True)
     with _placed("--reference"):

@@ -155,6 +155,7 @@ def test_what_is_not_there_is_told_before_any_work(
         ("max-steps = 2", "max-steps = -3", "max-steps in [distill] is -3: it must be at least 1"),
         ("budget = 12", 'budget = "lots"', "budget in [select] is 'lots'"),
         ("budget = 12", 'reference = ["gone"]', "reference in [select]: no such source: gone"),
+        ("budget = 12", "where-timeout = 0", "where-timeout in [select] is 0"),
         ('"msp"', '"mps"', "[select]: "),
         ('"msp"', '"agreement"', "give student in [select] CARD"),
         ('"msp"', '"knn"', "reference in [select]"),
