@@ -164,7 +164,8 @@ def _deletable(catalog: Catalog, connection: duckdb.DuckDBPyConnection, name: st
     found = connection.execute(_REFERRING, {"name": name}).fetchall()
     if found:
         named = _some([f"{kind} {one}" for kind, one in found])
-        raise UsageError(f"manifest {name!r} stays: {named} refer to it")
+        refer = "refers" if len(found) == 1 else "refer"
+        raise UsageError(f"manifest {name!r} stays: {named} {refer} to it")
     row = one(connection, "SELECT count(*) FROM decisions WHERE manifest = ?", [name])
     return int(row[0]) if row else 0
 

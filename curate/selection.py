@@ -89,9 +89,7 @@ def decide(
         budget = _compose(ledger, pool, options, standing, progress)
         total, eligible, selected = ledger.counts()
         if selected == 0:
-            raise NothingSelectedError(
-                f"{options.strategy} selected none of {total} images: {eligible} were eligible"
-            )
+            raise NothingSelectedError(_none_selected(options.strategy, total, ledger.barriers()))
         digest = content_hash(ledger.selected())
         manifest = Manifest(
             name=name or f"{options.strategy}-{digest[:8]}",
@@ -112,6 +110,20 @@ def decide(
         return manifest, ledger.write_parquet()
     finally:
         ledger.close()
+
+
+def _none_selected(strategy: str, total: int, barriers: dict[str, int]) -> str:
+    """Say that nothing was selected, why, and what to do about it."""
+    if not total:
+        return f"{strategy} found no image: run `kdcurate build-index` on a source that has some"
+    why = ", ".join(f"{count:,} {kind}" for kind, count in barriers.items())
+    remedies = []
+    if any(kind.startswith("filtered") for kind in barriers):
+        remedies.append("loosen what filters")
+    if "below class threshold" in barriers:
+        remedies.append("take a --strategy without thresholds, such as msp")
+    advice = f"; {' or '.join(remedies)}" if remedies else ""
+    return f"{strategy} selected none of {total:,} images: 0 were eligible ({why}){advice}"
 
 
 def _check(pool: Pool, strategy: Strategy, options: SelectOptions, standing: Standing) -> None:

@@ -234,7 +234,7 @@ def select(
     if isinstance(options.budget, int) and options.budget > manifest.eligible:
         note(
             f"--budget {options.budget:,} is more than the {manifest.eligible:,} eligible images: "
-            "the budget left none of them"
+            f"{'all are taken' if manifest.selected == manifest.eligible else 'it is not used up'}"
         )
     measures = stored_measures(catalog, manifest.name)
     if json:

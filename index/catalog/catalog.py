@@ -54,7 +54,8 @@ class Catalog:
         """
         if not self.exists():
             raise WorkspaceError(
-                f"no catalog at {self.path}: run `kdcurate build-index SOURCE -w {self.workspace}`"
+                f"no catalog at {self.path}: run `kdcurate build-index SOURCE -w {self.workspace} "
+                "--embedder CARD-or-SPEC`"
             )
         connection = self._connect(read_only=True, patience_s=patience_s)
         try:

@@ -165,7 +165,7 @@ def test_a_manifest_that_is_referred_to_stays(
     before = query(workspace, "SELECT count(*) FROM decisions")
     with pytest.raises(UsageError, match="'first' stays: run tiny, manifest child refer to it"):
         delete_manifest(pool.catalog, "first", dry_run=dry_run)
-    with pytest.raises(UsageError, match="'child' stays: run long refer to it"):
+    with pytest.raises(UsageError, match="'child' stays: run long refers to it"):
         delete_manifest(pool.catalog, "child", dry_run=dry_run)
     assert query(workspace, "SELECT count(*) FROM decisions") == before
 
