@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ _FIELDS = (
 
 _ROWS_AT_ONCE = 65_536
 _NAMED = 8
+_OF_A_ROUND = re.compile(r".*/round-[0-9]+", re.DOTALL)
 
 # One row as it is hashed: packed, little-endian, whatever the batches.
 _HASHED = np.dtype(
@@ -94,6 +96,16 @@ def ranked(
             [start, start + _ROWS_AT_ONCE],
         ).fetchnumpy()
     connection.execute("DROP TABLE in_order")
+
+
+def check_name(name: str | None) -> None:
+    """Refuse a name that a round of a run could have: an interrupted run would take it for its own.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if name is not None and _OF_A_ROUND.fullmatch(name):
+        raise UsageError(f"--name {name!r} is what a round of a run is called: choose another")
 
 
 def commit_manifest(

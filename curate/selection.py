@@ -11,7 +11,7 @@ from curate.budget import Resolved, resolve
 from curate.diversity.picking import pick_diverse
 from curate.fitted.update import update_fitted
 from curate.ledger import Ledger
-from curate.manifest import Manifest, commit_manifest, content_hash
+from curate.manifest import Manifest, check_name, commit_manifest, content_hash
 from curate.metadata import check_metadata
 from curate.modes import kept_for
 from curate.options import DOMAIN, LEAST_WEIGHT, MOST_WEIGHT, SelectOptions
@@ -47,9 +47,11 @@ def select(
     from one round to the next is read from `standing`.
 
     Raises:
-        UsageError: options that contradict each other, or a name that another selection has.
+        UsageError: options that contradict each other, or a name that another selection has, or a
+            round of a run could have.
         NothingSelectedError: no image is eligible.
     """
+    check_name(name)
     with scratch(pool.catalog.workspace, "select") as folder:
         manifest, decisions = decide(pool, name, options, folder, parent, progress, standing)
         return commit_manifest(pool.catalog, manifest, decisions)

@@ -161,6 +161,7 @@ def select(
     Example: kdcurate select -w WS --teacher teacher.toml --strategy kd3 --budget 8000 --name first
     """
     from curate.budget import parse_budget
+    from curate.manifest import check_name
     from curate.measures import stored_measures
     from curate.networks import scored_pool
     from curate.options import SelectOptions
@@ -194,6 +195,7 @@ def select(
         weights=weights,
     )
     options.check()
+    check_name(name)
     check(reference or ())
     catalog = Catalog(workspace)
     options.check_given(  # now, not after the networks have scored the pool

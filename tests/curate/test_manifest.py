@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from curate.importing import import_manifest
 from curate.manifest import content_hash, delete_manifest, get_manifest, list_manifests
 from curate.options import SelectOptions
 from curate.pool import Pool
@@ -146,6 +147,18 @@ def test_a_manifest_is_deleted_with_its_decisions(pool: Pool, workspace: Path) -
     assert rows == [("second", kept.pool)]
     with pytest.raises(UsageError, match="'first': there are second"):
         delete_manifest(pool.catalog, "first")
+
+
+def test_a_name_that_a_round_could_have_is_refused(pool: Pool, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("1\n")
+    for name in ("mine/round-002", "a/b c/round-1000"):
+        with pytest.raises(UsageError, match=f"--name '{name}' is what a round of a run is called"):
+            select(pool, name, FIRST)
+        with pytest.raises(UsageError, match="is what a round of a run is called"):
+            import_manifest(pool.catalog, tmp_path / "list.txt", name, pool.teacher)
+    assert list_manifests(pool.catalog) == []
+    for name in ("a/b c", "round-002", "a/round-two"):
+        assert select(pool, name, FIRST).name == name
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
