@@ -93,7 +93,7 @@ def closest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
 
     ratios = {one: likeness(one) for one in known}
     near = [one for one in ratios if ratios[one] >= cutoff]
-    return min(near, key=lambda one: (-ratios[one], _apart(name, one)), default=None)
+    return max(near, key=lambda one: (ratios[one], -_apart(name, one), one), default=None)
 
 
 def _apart(name: str, other: str) -> float:
