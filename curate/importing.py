@@ -11,7 +11,7 @@ from typing import Any
 
 import duckdb
 
-from curate.manifest import Manifest, commit_manifest, content_hash, ranked
+from curate.manifest import Manifest, check_name, commit_manifest, content_hash, ranked
 from curate.tables import connect, one_row
 from index import __version__
 from index.catalog import Catalog, identifier, literal, one
@@ -60,9 +60,11 @@ def import_manifest(catalog: Catalog, file: Path, name: str, teacher: str) -> Ma
 
     Raises:
         DataError: the file cannot be read as such a list.
-        UsageError: no such model, or rows that name no image, no class, no weight, or one twice.
+        UsageError: no such model, or rows that name no image, no class, no weight, or one twice; or
+            a name that a round of a run could have.
         NothingSelectedError: the list is empty.
     """
+    check_name(name)
     key, classes, preprocessing = _scored_by(catalog, teacher)
     with scratch(catalog.workspace, "import") as folder:
         listed = _read_list(file, folder)

@@ -189,6 +189,14 @@ class Ledger:
         assert row is not None
         return int(row[0]), int(row[1]), int(row[2])
 
+    def barriers(self) -> dict[str, int]:
+        """Count the images that are not eligible by the kind of what bars them, most first."""
+        found = self._connection.execute(
+            "SELECT regexp_extract(barrier, '^[^0-9]*[^0-9 ]'), count(*) FROM marked "
+            "WHERE barrier IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1"
+        )
+        return dict(found.fetchall())
+
     def selected(self) -> Iterator[dict[str, Any]]:
         """Yield the selected images in order of rank, as columns, a bounded number at a time."""
         return ranked(self._connection, "decided", self.counts()[2])

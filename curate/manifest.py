@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ _FIELDS = (
 
 _ROWS_AT_ONCE = 65_536
 _NAMED = 8
+_OF_A_ROUND = re.compile(r".*/round-[0-9]+", re.DOTALL)
 
 # One row as it is hashed: packed, little-endian, whatever the batches.
 _HASHED = np.dtype(
@@ -96,6 +98,16 @@ def ranked(
     connection.execute("DROP TABLE in_order")
 
 
+def check_name(name: str | None) -> None:
+    """Refuse a name that a round of a run could have: an interrupted run would take it for its own.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if name is not None and _OF_A_ROUND.fullmatch(name):
+        raise UsageError(f"--name {name!r} is what a round of a run is called: choose another")
+
+
 def commit_manifest(
     catalog: Catalog,
     manifest: Manifest,
@@ -164,7 +176,8 @@ def _deletable(catalog: Catalog, connection: duckdb.DuckDBPyConnection, name: st
     found = connection.execute(_REFERRING, {"name": name}).fetchall()
     if found:
         named = _some([f"{kind} {one}" for kind, one in found])
-        raise UsageError(f"manifest {name!r} stays: {named} refer to it")
+        refer = "refers" if len(found) == 1 else "refer"
+        raise UsageError(f"manifest {name!r} stays: {named} {refer} to it")
     row = one(connection, "SELECT count(*) FROM decisions WHERE manifest = ?", [name])
     return int(row[0]) if row else 0
 

@@ -11,7 +11,7 @@ from curate.budget import Resolved, resolve
 from curate.diversity.picking import pick_diverse
 from curate.fitted.update import update_fitted
 from curate.ledger import Ledger
-from curate.manifest import Manifest, commit_manifest, content_hash
+from curate.manifest import Manifest, check_name, commit_manifest, content_hash
 from curate.metadata import check_metadata
 from curate.modes import kept_for
 from curate.options import DOMAIN, LEAST_WEIGHT, MOST_WEIGHT, SelectOptions
@@ -47,9 +47,11 @@ def select(
     from one round to the next is read from `standing`.
 
     Raises:
-        UsageError: options that contradict each other, or a name that another selection has.
+        UsageError: options that contradict each other, or a name that another selection has, or a
+            round of a run could have.
         NothingSelectedError: no image is eligible.
     """
+    check_name(name)
     with scratch(pool.catalog.workspace, "select") as folder:
         manifest, decisions = decide(pool, name, options, folder, parent, progress, standing)
         return commit_manifest(pool.catalog, manifest, decisions)
@@ -89,9 +91,7 @@ def decide(
         budget = _compose(ledger, pool, options, standing, progress)
         total, eligible, selected = ledger.counts()
         if selected == 0:
-            raise NothingSelectedError(
-                f"{options.strategy} selected none of {total} images: {eligible} were eligible"
-            )
+            raise NothingSelectedError(_none_selected(options.strategy, total, ledger.barriers()))
         digest = content_hash(ledger.selected())
         manifest = Manifest(
             name=name or f"{options.strategy}-{digest[:8]}",
@@ -112,6 +112,20 @@ def decide(
         return manifest, ledger.write_parquet()
     finally:
         ledger.close()
+
+
+def _none_selected(strategy: str, total: int, barriers: dict[str, int]) -> str:
+    """Say that nothing was selected, why, and what to do about it."""
+    if not total:
+        return f"{strategy} found no image: run `kdcurate build-index` on a source that has some"
+    why = ", ".join(f"{count:,} {kind}" for kind, count in barriers.items())
+    remedies = []
+    if any(kind.startswith("filtered") for kind in barriers):
+        remedies.append("loosen what filters")
+    if "below class threshold" in barriers:
+        remedies.append("take a --strategy without thresholds, such as msp")
+    advice = f"; {' or '.join(remedies)}" if remedies else ""
+    return f"{strategy} selected none of {total:,} images: 0 were eligible ({why}){advice}"
 
 
 def _check(pool: Pool, strategy: Strategy, options: SelectOptions, standing: Standing) -> None:

@@ -27,6 +27,12 @@ class RunResult:
     images: str | None = None
     kept: int = 0
 
+    def told(self) -> dict[str, Any]:
+        """Return what a person is told: of images that the method made only where it kept some."""
+        facts = asdict(self)
+        kept = facts.pop("kept")
+        return facts | {"kept": f"{kept:,} of the images that it made"} if kept else facts
+
 
 def write_result(folder: Path, done: RunResult, identity: dict[str, Any]) -> None:
     """Write how a run ended, and what makes it that run."""

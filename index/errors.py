@@ -17,7 +17,11 @@ A message says in one line what happened, to which file, and what to do.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Set
+import math
+import re
+from collections.abc import Collection, Iterable, Set
+
+_DIGITS = re.compile("[0-9]{1,9}")
 
 
 class KdcurateError(Exception):
@@ -68,6 +72,33 @@ class MethodError(KdcurateError):
 
 def nearest(name: str, known: Collection[str]) -> str:
     """Return the end of a message about a name that is not known: the nearest, or all there are."""
-    near = difflib.get_close_matches(name, known, n=1)
+    near = closest(name, known)
     listed = sorted(known) if isinstance(known, Set) else known
-    return f"did you mean {near[0]}?" if near else f"choose one of {', '.join(listed)}"
+    return f"did you mean {near}?" if near else f"choose one of {', '.join(listed)}"
+
+
+def closest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """Return the known name that is most like a mistyped one, or None if none is like it.
+
+    Of several that are as like, the one whose numbers differ least: of resnet21, resnet20.
+    """
+    matcher = difflib.SequenceMatcher(b=name)
+
+    def likeness(one: str) -> float:
+        matcher.set_seq1(one)
+        # The first two are upper bounds of the third, and cost less.
+        if matcher.real_quick_ratio() < cutoff or matcher.quick_ratio() < cutoff:
+            return 0.0
+        return matcher.ratio()
+
+    ratios = {one: likeness(one) for one in known}
+    near = [one for one in ratios if ratios[one] >= cutoff]
+    return max(near, key=lambda one: (ratios[one], -_apart(name, one), one), default=None)
+
+
+def _apart(name: str, other: str) -> float:
+    """How far the numbers of two names are apart, if their letters are the same."""
+    numbers, others = ([int(digits) for digits in _DIGITS.findall(one)] for one in (name, other))
+    if _DIGITS.sub("0", name) != _DIGITS.sub("0", other):
+        return math.inf
+    return sum(abs(a - b) for a, b in zip(numbers, others, strict=True))

@@ -31,7 +31,11 @@ from index.vectors import live_count, live_vectors
 METRIC = "cosine"
 # Below, the whole file is hashed at every opening: a fraction of a second.
 HASHED_UP_TO = 64 << 20
-_REMEDY = "`kdcurate verify -w {}` rebuilds it from the stored vectors"
+_REBUILT = "`kdcurate verify -w {}` rebuilds it from the stored vectors"
+_GOES_ON = (
+    "no build has ended since the last vectors came: run the same `kdcurate build-index` with "
+    "-w {} again, which goes on"
+)
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,7 @@ def open_index(catalog: Catalog, embedder: str, *, hashed: bool = False) -> Any:
     """
     path = index_path(catalog.workspace, embedder)
     recorded = index_facts(catalog, embedder)
-    remedy = _REMEDY.format(catalog.workspace)
+    remedy = index_remedy(catalog, embedder)
     if recorded is None or not path.is_file():
         raise WorkspaceError(f"no FAISS index at {path}: {remedy}")
     if not _is_whole(path, recorded, hashed=hashed):
@@ -165,6 +169,20 @@ def open_index(catalog: Catalog, embedder: str, *, hashed: bool = False) -> Any:
         raise WorkspaceError(
             f"FAISS cannot read {path} ({faiss_reason(error)}): {remedy}"
         ) from error
+
+
+def has_ended(catalog: Catalog, embedder: str) -> bool:
+    """Tell whether the last build with an embedder has ended: the index is what it makes last."""
+    facts = index_facts(catalog, embedder)
+    with catalog.read() as connection:
+        parts = list_parts(connection, f"vectors/{embedder}")
+    return facts is not None and facts.parts == len(parts)
+
+
+def index_remedy(catalog: Catalog, embedder: str) -> str:
+    """Return what mends an embedder's index: a build that goes on, or verify after one's end."""
+    remedy = _REBUILT if has_ended(catalog, embedder) else _GOES_ON
+    return remedy.format(catalog.workspace)
 
 
 def index_path(workspace: Path, embedder: str) -> Path:

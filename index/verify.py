@@ -12,7 +12,14 @@ from index.catalog import Catalog
 from index.errors import KdcurateError
 from index.faissing import faiss_module
 from index.files import file_sha256
-from index.neighbours import index_facts, index_path, open_index, update_index
+from index.neighbours import (
+    has_ended,
+    index_facts,
+    index_path,
+    index_remedy,
+    open_index,
+    update_index,
+)
 from index.parts import all_parts, damaged_parts, list_parts
 from index.pixelcache import REMEDY as CACHE_REMEDY
 from index.pixelcache import cached_folders, is_whole
@@ -73,9 +80,8 @@ def findings(catalog: Catalog, progress: Progress | None = None) -> Iterator[Fin
         for embedder in embedders:
             problem = index_problem(catalog, embedder)
             if problem:
-                remedy = f"`kdcurate verify -w {catalog.workspace}` rebuilds it from the vectors"
                 path = index_path(catalog.workspace, embedder)
-                yield Finding(str(path), problem, remedy, embedder)
+                yield Finding(str(path), problem, index_remedy(catalog, embedder), embedder)
             advance(1)
 
 
@@ -122,9 +128,12 @@ def _repaired(catalog: Catalog, finding: Finding, progress: Progress | None) -> 
         return finding
     with catalog.read() as connection:
         parts = list_parts(connection, f"vectors/{finding.embedder}")
+    ended = has_ended(catalog, finding.embedder)
     try:
         facts = update_index(catalog, finding.embedder, parts[0].width, progress, afresh=True)
     except KdcurateError as error:
         return replace(finding, remedy=f"cannot be rebuilt, for {error}")
     done = f"rebuilt as {facts.factory} from {facts.vectors:,} stored vectors"
+    if not ended:
+        done += "; a build had not ended: the same `kdcurate build-index` again goes on"
     return replace(finding, remedy=done, repaired=True)

@@ -45,6 +45,8 @@ def pick_device(name: str) -> str:
     }
     if name == "auto":
         return "cuda" if have["cuda"] else "mps" if have["mps"] else "cpu"
+    if name == "gpu":  # by its letters it is nearest to cpu
+        raise UsageError(f"--device is 'gpu': did you mean {'mps' if have['mps'] else 'cuda'}?")
     if name not in have:
         raise UsageError(f"--device is {name!r}: {nearest(name, ['auto', *have])}")
     if not have[name]:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from index.choice import IndexSettings
     from index.sources import SourceOptions
 
+_REASONS = 5  # that are told after a build; the catalog has all
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
@@ -182,18 +184,22 @@ def build_index(
 
 def _tell_failures(catalog: Catalog, built: Summary) -> None:
     with catalog.read() as connection:
-        reason, count, example = connection.execute(
-            "SELECT reason, count(*), min(uri) FROM failures GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 1"
-        ).fetchall()[0]
-    note(f"of {built.failed:,} failed files of this workspace, {count:,}: {reason} ({example})")
+        reasons = connection.execute(
+            "SELECT reason, count(*), min(uri) FROM failures GROUP BY 1 ORDER BY 2 DESC, 1"
+        ).fetchmany(_REASONS)
+    note(f"of this workspace, {built.failed:,} files could not be read:")
+    for reason, count, example in reasons:
+        note(f"  {count:,}: {reason} ({example})")
     if built.transient:
         note(
             f"{built.transient} of them may be readable now, such as those of a server "
             "that was overloaded: the same command run again tries them again"
         )
-    where = shlex.quote(str(catalog.workspace))
-    query = "SELECT reason, count(*) FROM failures GROUP BY ALL ORDER BY 2 DESC"
-    note(f'all reasons: kdcurate sql -w {where} "{query}"')
+    others = built.failed - sum(count for _, count, _ in reasons)
+    if others:
+        where = shlex.quote(str(catalog.workspace))
+        query = "SELECT reason, count(*) FROM failures GROUP BY ALL ORDER BY 2 DESC"
+        note(f'{others:,} for other reasons: kdcurate sql -w {where} "{query}"')
 
 
 def _explained(precision: Precision) -> str:

@@ -90,13 +90,15 @@ def show(
 @manifests.command()
 def explain(
     name: Manifest,
-    image: Annotated[int, typer.Argument(help="Image id.")],
+    image: Annotated[
+        str, typer.Argument(help="Its id, or where it is: a uri as the table locations has it.")
+    ],
     workspace: Workspace = Path("workspace"),
     json: Json = False,
 ) -> None:
     """Say why an image was taken or left.
 
-    Example: kdcurate manifests explain first 812398123 -w WS
+    Example: kdcurate manifests explain first crawl/shard-0.tar#000012.jpg -w WS
     """
     from curate.explain import explain as explain_image
     from index.catalog import Catalog

@@ -168,6 +168,7 @@ def select(
     Example: kdcurate select -w WS --teacher teacher.toml --strategy kd3 --budget 8000 --name first
     """
     from curate.cli.select_plan import plan_selection
+    from curate.manifest import check_name
     from curate.measures import stored_measures
     from curate.networks import scored_pool
     from curate.query import check_timeout
@@ -198,6 +199,7 @@ def select(
         weights=weights,
     )
     check_timeout(where_timeout, "--where-timeout")
+    check_name(name)
     check(reference or ())
     catalog = Catalog(workspace)
     options.check_given(  # now, not after the networks have scored the pool
@@ -238,7 +240,7 @@ def select(
     if isinstance(options.budget, int) and options.budget > manifest.eligible:
         note(
             f"--budget {options.budget:,} is more than the {manifest.eligible:,} eligible images: "
-            "the budget left none of them"
+            f"{'all are taken' if manifest.selected == manifest.eligible else 'it is not used up'}"
         )
     measures = stored_measures(catalog, manifest.name)
     if json:

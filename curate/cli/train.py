@@ -199,7 +199,7 @@ def distill(
     if keep_images and result.images:
         images = Path(result.images)
         catalogue_images(catalog, images, network, device=place, workers=workers, progress=progress)
-    (print_json if json else print_pairs)(asdict(result))
+    (print_json if json else print_pairs)(asdict(result) if json else result.told())
     if not json:
         command = shlex.join(["kdcurate", "evaluate", str(result.student)])
         note(f"next: {command} --data LABELLED")

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, model_
 
 from distill.networks import zoo
 from distill.networks.input import InputSpec
+from distill.networks.mistaken import near_file, refuse_path
 from index.catalog import Catalog
 from index.errors import NetworkError
 from index.models import register_model
@@ -61,11 +62,16 @@ class Card(BaseModel):
 
 
 def resolve(source: str | Path | Card) -> Card:
-    """Return the card behind a path that ends in .toml, or behind a spec string."""
+    """Return the card behind a path that ends in .toml, or behind a spec string.
+
+    Raises:
+        NetworkError: as `read_card`; or a path to something else, or to nothing.
+    """
     if isinstance(source, Card):
         return source
     if str(source).endswith(".toml"):
         return read_card(Path(source))
+    refuse_path(str(source))
     return card_from_spec(str(source))
 
 
@@ -77,6 +83,8 @@ def read_card(path: Path) -> Card:
     """
     try:
         raw = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise NetworkError(f"{path}: no such file{near_file(path)}") from error
     except OSError as error:
         raise NetworkError(f"{path}: cannot read this card ({error.strerror})") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

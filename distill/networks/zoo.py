@@ -6,7 +6,6 @@ a family means writing its three functions and adding one line to ``FAMILIES``.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from torch import nn
 
 from distill.networks import cifar, clip, hub
 from distill.networks.input import InputSpec
-from index.errors import NetworkError
+from index.errors import NetworkError, closest
 
 Options = Mapping[str, Any]
 
@@ -111,5 +110,5 @@ def _factory(architecture: str) -> Callable[..., nn.Module]:
 
 
 def _hint(name: str, prefix: str = "cifar") -> str:
-    near = difflib.get_close_matches(_base(name), FAMILIES[prefix].names(), n=1, cutoff=0.4)
-    return f"; did you mean '{prefix}:{near[0]}'?" if near else "; see `kdcurate models`"
+    near = closest(_base(name), FAMILIES[prefix].names(), cutoff=0.4)
+    return f"; did you mean '{prefix}:{near}'?" if near else "; see `kdcurate models`"

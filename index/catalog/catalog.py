@@ -60,7 +60,8 @@ class Catalog:
         """
         if not self.exists():
             raise WorkspaceError(
-                f"no catalog at {self.path}: run `kdcurate build-index SOURCE -w {self.workspace}`"
+                f"no catalog at {self.path}: run `kdcurate build-index SOURCE -w {self.workspace} "
+                "--embedder CARD-or-SPEC`"
             )
         opened = self._open(read_only=True, patience_s=patience_s, alone=alone)
         try:

@@ -111,7 +111,7 @@ def test_a_difference_is_deleted_alone_and_its_base_only_after_it(pool: Pool) ->
     alone, workspace = replace(pool, student=None), pool.catalog.workspace
     select(alone, "parent", KD3)
     select(in_training(pool), "round", replace(KD3, alpha=0.2), parent="parent")
-    with pytest.raises(UsageError, match="'parent' stays: manifest round refer to it"):
+    with pytest.raises(UsageError, match="'parent' stays: manifest round refers to it"):
         delete_manifest(pool.catalog, "parent")
     assert delete_manifest(pool.catalog, "round") == IMAGES
     assert query(workspace, "FROM differences") == []

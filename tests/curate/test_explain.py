@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,44 @@ def test_an_image_is_found_wherever_it_lies(
     twice = query(workspace, "SELECT image_id FROM locations GROUP BY 1 HAVING count(*) > 1")
     found = sorted(explain(pool.catalog, "first", key)["found_at"] for (key,) in twice)
     assert found == [[f"{crawl}/copy-{n}.png", f"{crawl}/picture-0{n}.png"] for n in range(3)]
+
+
+def test_an_image_is_named_by_any_of_its_places_too(
+    pool: Pool, manifest: Manifest, crawl: Path
+) -> None:
+    by_place = explain(pool.catalog, "first", f"{crawl}/copy-0.png")
+    assert f"{crawl}/picture-00.png" in by_place["found_at"]
+    for one in (f"{crawl}/picture-00.png", str(by_place["image_id"]), by_place["image_id"]):
+        assert explain(pool.catalog, "first", one) == by_place
+
+
+def test_of_a_file_that_changed_what_the_manifest_decided_is_told(
+    pool: Pool, manifest: Manifest, crawl: Path
+) -> None:
+    place = f"{crawl}/picture-05.png"
+    before = explain(pool.catalog, "first", place)["image_id"]
+    with pool.catalog.write() as connection:
+        connection.execute("INSERT INTO former_locations VALUES (?, ?, NULL)", [before, place])
+        connection.execute("UPDATE locations SET image_id = 7 WHERE uri = ?", [place])
+    assert explain(pool.catalog, "first", place)["image_id"] == before
+
+
+def test_a_place_that_is_none_is_answered_with_how_to_find_it(
+    pool: Pool, manifest: Manifest, crawl: Path, workspace: Path
+) -> None:
+    ((broken, why),) = query(workspace, "SELECT uri, reason FROM failures ORDER BY uri LIMIT 1")
+    for typed, said in (
+        ("picture-05.png", f"'picture-05.png': did you mean {crawl}/picture-05.png?"),
+        ("nowhere.png", f"'nowhere.png'; find it: kdcurate sql -w {workspace} \"SELECT image_id"),
+        ("x' OR 'a' = 'a", "no image is at"),
+        ("9" * 5000, "no image is at"),
+        (broken, f"it could not be read ({why})"),
+    ):
+        with pytest.raises(UsageError, match=re.escape(said)) as caught:
+            explain(pool.catalog, "first", typed)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(UsageError, match="the manifest comes first: .* explain first 812$"):
+        explain(pool.catalog, "812", "first")
 
 
 def test_what_came_with_the_crawl_is_told_of_each_place(

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from curate.importing import import_manifest
 from curate.manifest import content_hash, delete_manifest, get_manifest, list_manifests
 from curate.options import SelectOptions
 from curate.pool import Pool
@@ -148,6 +149,18 @@ def test_a_manifest_is_deleted_with_its_decisions(pool: Pool, workspace: Path) -
         delete_manifest(pool.catalog, "first")
 
 
+def test_a_name_that_a_round_could_have_is_refused(pool: Pool, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("1\n")
+    for name in ("mine/round-002", "a/b c/round-1000"):
+        with pytest.raises(UsageError, match=f"--name '{name}' is what a round of a run is called"):
+            select(pool, name, FIRST)
+        with pytest.raises(UsageError, match="is what a round of a run is called"):
+            import_manifest(pool.catalog, tmp_path / "list.txt", name, pool.teacher)
+    assert list_manifests(pool.catalog) == []
+    for name in ("a/b c", "round-002", "a/round-two"):
+        assert select(pool, name, FIRST).name == name
+
+
 @pytest.mark.parametrize("dry_run", [True, False])
 def test_a_manifest_that_is_referred_to_stays(
     pool: Pool, workspace: Path, *, dry_run: bool
@@ -165,7 +178,7 @@ def test_a_manifest_that_is_referred_to_stays(
     before = query(workspace, "SELECT count(*) FROM decisions")
     with pytest.raises(UsageError, match="'first' stays: run tiny, manifest child refer to it"):
         delete_manifest(pool.catalog, "first", dry_run=dry_run)
-    with pytest.raises(UsageError, match="'child' stays: run long refer to it"):
+    with pytest.raises(UsageError, match="'child' stays: run long refers to it"):
         delete_manifest(pool.catalog, "child", dry_run=dry_run)
     assert query(workspace, "SELECT count(*) FROM decisions") == before
 

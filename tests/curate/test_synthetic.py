@@ -16,11 +16,13 @@ FAST = ("--preset", "fast", "--max-steps", 2, "--batch-size", 4, "--device", "cp
 def test_kept_images_are_catalogued_beside_the_crawl(
     kdcurate: Kdcurate, workspace: Path, teacher: str
 ) -> None:
-    done = kdcurate(
+    train = (
         *("distill", "-w", workspace, "--method", "dafl", "--teacher", teacher),
-        *("--student", "cifar:resnet8", "--keep-images", COUNT, *SMALL, *FAST, "--json"),
+        *("--student", "cifar:resnet8", "--keep-images", COUNT, *SMALL, *FAST),
     )
+    done = kdcurate(*train, "--json")
     assert done.code == 0, done.err
+    assert f"{COUNT} of the images that it made" in kdcurate(*train).out
     result = json.loads(done.out)
     assert (result["kept"], result["steps"]) == (COUNT, 2)
     query = (

@@ -87,7 +87,7 @@ def test_a_manifest_stays_while_its_run_still_decodes(
     assert query(pool.catalog.workspace, "SELECT name, manifest FROM runs") == [("mine", "first")]
     with pool.catalog.read() as connection:
         assert find_manifest(connection, "first") is not None
-    with pytest.raises(UsageError, match="'first' stays: run mine refer to it"):
+    with pytest.raises(UsageError, match="'first' stays: run mine refers to it"):
         delete_manifest(pool.catalog, "first", dry_run=dry_run)
 
 

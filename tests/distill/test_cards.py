@@ -79,6 +79,47 @@ def test_a_missing_card_is_refused(tmp_path: Path) -> None:
         read_card(tmp_path / "none.toml")
 
 
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        ("resnet20.tml", "resnet20.tml: no such file; did you mean {}/resnet20.toml?"),
+        ("resnet02.toml", "resnet02.toml: no such file; did you mean {}/resnet20.toml?"),
+        ("zzz.th", "zzz.th: no such file$"),
+        ("no/net.th", "no such file, nor a folder {}/no"),
+        ("w-12.th", 'no card: write one beside it, w-12.toml, .* weights = "w-12.th" and num_'),
+        ("resnet20.th", "resnet20.th is no card: did you mean {}/resnet20.toml?"),
+        ("README.md", "README.md is no card: a card is a file NAME.toml with a line"),
+        ("", "is a folder: name the card"),
+    ],
+)
+def test_a_path_to_no_card_is_not_taken_for_an_architecture(
+    tmp_path: Path, named: str, said: str
+) -> None:
+    for name in ("resnet20.toml", "resnet20.th", "w-12.th", "README.md"):
+        (tmp_path / name).write_text("")
+    with pytest.raises(NetworkError, match=said.format(tmp_path).replace("?", r"\?")) as caught:
+        resolve(str(tmp_path / named))
+    assert "\n" not in str(caught.value) and "architecture; see" not in str(caught.value)
+
+
+def test_a_name_in_the_current_folder_is_a_path_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.toml").write_text("")
+    with pytest.raises(NetworkError, match=r"^net.tml: no such file; did you mean net.toml\?"):
+        resolve("net.tml")
+    with pytest.raises(NetworkError, match="'resnet20' is no architecture; did you mean 'cifar:"):
+        resolve("resnet20")
+
+
+def test_of_names_that_are_as_near_the_one_with_the_nearest_number_is_meant() -> None:
+    with pytest.raises(NetworkError, match="did you mean 'cifar:resnet20'"):
+        resolve("cifar:resnet21")
+    with pytest.raises(NetworkError, match="did you mean 'torchvision:resnet34'"):
+        resolve("torchvision:resnet35")
+
+
 text = st.text(st.characters(exclude_categories=["Cs"]))
 
 

@@ -56,29 +56,32 @@ def test_a_whole_workspace_has_no_findings(catalog: Catalog) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "said", "ended"),
     [
-        (on_file(Path.unlink), "is missing"),
-        (on_file(flip), "is not the file that the catalog recorded"),
-        (on_file(truncate), "is not the file that the catalog recorded"),
-        (unrecorded, "is missing"),
-        (lambda catalog: store(catalog, *sample(3, 50)), "holds 150 vectors, the catalog 200"),
-        (fewer, "holds 150 vectors, the catalog 149"),
-        (other_ids, "its ids are not those that have a vector"),
+        (on_file(Path.unlink), "is missing", True),
+        (on_file(flip), "is not the file that the catalog recorded", True),
+        (on_file(truncate), "is not the file that the catalog recorded", True),
+        (unrecorded, "is missing", False),
+        (lambda catalog: store(catalog, *sample(3, 50)), "holds 150 vectors, the catalog 2", False),
+        (fewer, "holds 150 vectors, the catalog 149", True),
+        (other_ids, "its ids are not those that have a vector", False),
     ],
 )
 def test_a_damaged_or_stale_index_is_named_and_rebuilt(
-    catalog: Catalog, damage: Callable[[Catalog], None], said: str
+    catalog: Catalog, damage: Callable[[Catalog], None], said: str, ended: bool
 ) -> None:
     damage(catalog)
     path = str(index_path(catalog.workspace, "e"))
     (found,) = findings(catalog)
     assert (found.path, found.repaired) == (path, False)
-    assert said in found.problem and f"kdcurate verify -w {catalog.workspace}" in found.remedy
+    goes_on = "run the same `kdcurate build-index` with -w"
+    remedy = "`kdcurate verify -w" if ended else goes_on
+    assert said in found.problem and f"{remedy} {catalog.workspace}" in found.remedy
     assert verify(catalog, repair=False) == [found]
     (mended,) = verify(catalog)
     assert mended.repaired and str(mended).startswith(f"repaired: {path} ")
     assert "rebuilt as IDMap,Flat from " in mended.remedy
+    assert ("a build had not ended: the same `kdcurate build-index`" in mended.remedy) != ended
     assert verify(catalog) == []
 
 

@@ -217,6 +217,7 @@ def test_a_student_is_trained_in_rounds_and_evaluated(
     assert names == ["first", "tiny/round-001", "tiny/round-002"]
     again = kdcurate(*train, "temperature=2", *QUIET, "--json")
     assert parsed(again.out) == result and "is finished" in again.err
+    assert "kept" not in kdcurate(*train, "temperature=2", *QUIET).out  # it made no images
 
 
 def test_doctor_ends_with_one_where_a_file_is_damaged(kdcurate: Kdcurate, workspace: Path) -> None:
@@ -283,7 +284,7 @@ def test_a_wrong_option_is_wrong_usage(kdcurate: Kdcurate) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("sql", "SELECT 1", "-w", "{tmp}/no"), 1, "run `kdcurate build-index SOURCE -w"),
+        (("sql", "SELECT 1", "-w", "{tmp}/no"), 1, "/no --embedder CARD"),
         (("manifests", "list", "-w", "{tmp}/no"), 1, "no catalog at"),
         (("select", "-w", "{tmp}/no", "--teacher", "{teacher}"), 1, "no catalog at"),
         (("select", "-w", "{ws}", "--teacher", "{teacher}", "--strategy", "kd4"), 2, "mean kd3?"),
@@ -297,6 +298,7 @@ def test_a_wrong_option_is_wrong_usage(kdcurate: Kdcurate) -> None:
             "kcenter",
         ),
         (("select", "-w", "{ws}", "--teacher", "{teacher}", "--device", "tpu"), 2, "--device is"),
+        (("select", "-w", "{ws}", "--teacher", "{teacher}", "--device", "gpu"), 2, "mean cuda?"),
         (("manifests", "show", "nothing", "-w", "{ws}"), 2, "'nothing'"),
         (("manifests", "explain", "nothing", "1", "-w", "{ws}"), 2, "'nothing'"),
         (("sql", "SELECT 1", "-w", "{ws}", "--csv", "--json"), 2, "choose one of"),
@@ -333,7 +335,13 @@ def test_nothing_selected_ends_with_three(
     build(tmp_path / "ws", [doubtful_picture(scored)])
     found = kdcurate("select", "-w", tmp_path / "ws", "--teacher", teacher, *QUIET, "--json")
     assert (found.code, found.out) == (3, "")
-    assert "kd3 selected none of 1 images: 0 were eligible" in found.err
+    assert (
+        "kd3 selected none of 1 images: 0 were eligible (1 below class threshold); take a "
+        "--strategy without thresholds, such as msp" in found.err
+    )
+    filtered = ("--strategy", "msp", "--where", "width > 10000", *QUIET)
+    found = kdcurate("select", "-w", tmp_path / "ws", "--teacher", teacher, *filtered)
+    assert "0 were eligible (1 filtered: --where); loosen what filters" in found.err
 
 
 def test_debug_shows_where_an_error_comes_from(tmp_path: Path) -> None:
