@@ -15,12 +15,9 @@ from curate.cli.output import TerminalProgress, note, print_json, print_pairs
 
 if TYPE_CHECKING:
     from distill.networks.precision import Precision
-    from index.build import Summary
     from index.catalog import Catalog
     from index.choice import IndexSettings
     from index.sources import SourceOptions
-
-_REASONS = 5  # that are told after a build; the catalog has all
 
 
 def register(app: typer.Typer) -> None:
@@ -121,6 +118,7 @@ def build_index(
     """
     from functools import partial
 
+    from curate.cli.build_failures import tell_failures
     from curate.cli.build_plan import plan_build
     from curate.precision import check_precision, settle_precision
     from distill.networks import load_embedder, register
@@ -170,7 +168,7 @@ def build_index(
         )
     (print_json if json else print_pairs)(asdict(built))
     if built.failed:
-        _tell_failures(catalog, built)
+        tell_failures(catalog, built)
     if not built.images:
         raise NothingSelectedError(
             f"no image could be read, and {workspace} has none: mend or replace the files, then "
@@ -180,26 +178,6 @@ def build_index(
         teacher = embedder if embedder and embedder.endswith(".toml") else "TEACHER.toml"
         command = ["kdcurate", "select", "-w", str(workspace), "--teacher", teacher]
         note(f"next: {shlex.join([*command, '--strategy', 'kd3', '--budget', '10%'])}")
-
-
-def _tell_failures(catalog: Catalog, built: Summary) -> None:
-    with catalog.read() as connection:
-        reasons = connection.execute(
-            "SELECT reason, count(*), min(uri) FROM failures GROUP BY 1 ORDER BY 2 DESC, 1"
-        ).fetchmany(_REASONS)
-    note(f"of this workspace, {built.failed:,} files could not be read:")
-    for reason, count, example in reasons:
-        note(f"  {count:,}: {reason} ({example})")
-    if built.transient:
-        note(
-            f"{built.transient} of them may be readable now, such as those of a server "
-            "that was overloaded: the same command run again tries them again"
-        )
-    others = built.failed - sum(count for _, count, _ in reasons)
-    if others:
-        where = shlex.quote(str(catalog.workspace))
-        query = "SELECT reason, count(*) FROM failures GROUP BY ALL ORDER BY 2 DESC"
-        note(f'{others:,} for other reasons: kdcurate sql -w {where} "{query}"')
 
 
 def _explained(precision: Precision) -> str:
