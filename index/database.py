@@ -12,6 +12,8 @@ from typing import Any
 
 import duckdb
 
+from index.quoting import literal
+
 
 def connect(
     path: Path | str = ":memory:", *, read_only: bool = False, **config: Any
@@ -92,9 +94,8 @@ class _Engine:
 
     def enter(self, path: Path, read_only: bool) -> duckdb.DuckDBPyConnection:
         if self.visits == 0:
-            name = "'" + str(path).replace("'", "''") + "'"
             options = "TYPE duckdb, READ_ONLY" if read_only else "TYPE duckdb, READ_WRITE"
-            self.base.execute(f'ATTACH {name} AS "catalog" ({options})')
+            self.base.execute(f'ATTACH {literal(path)} AS "catalog" ({options})')
             self.read_only = read_only
         elif self.read_only != read_only:
             kind = "reads" if self.read_only else "writes"

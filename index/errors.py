@@ -82,18 +82,13 @@ def closest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
 
     Of several that are as like, the one whose numbers differ least: of resnet21, resnet20.
     """
-    matcher = difflib.SequenceMatcher(b=name)
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=len(names) or 1, cutoff=cutoff)
 
     def likeness(one: str) -> float:
-        matcher.set_seq1(one)
-        # The first two are upper bounds of the third, and cost less.
-        if matcher.real_quick_ratio() < cutoff or matcher.quick_ratio() < cutoff:
-            return 0.0
-        return matcher.ratio()
+        return difflib.SequenceMatcher(None, one, name).ratio()
 
-    ratios = {one: likeness(one) for one in known}
-    near = [one for one in ratios if ratios[one] >= cutoff]
-    return max(near, key=lambda one: (ratios[one], -_apart(name, one), one), default=None)
+    return max(near, key=lambda one: (likeness(one), -_apart(name, one), one), default=None)
 
 
 def _apart(name: str, other: str) -> float:

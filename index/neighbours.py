@@ -154,21 +154,23 @@ def open_index(catalog: Catalog, embedder: str, *, hashed: bool = False) -> Any:
     """
     path = index_path(catalog.workspace, embedder)
     recorded = index_facts(catalog, embedder)
-    remedy = index_remedy(catalog, embedder)
     if recorded is None or not path.is_file():
-        raise WorkspaceError(f"no FAISS index at {path}: {remedy}")
+        raise _unusable(catalog, embedder, f"no FAISS index at {path}")
     if not _is_whole(path, recorded, hashed=hashed):
-        raise WorkspaceError(f"{path} is not the file that the catalog recorded: {remedy}")
+        raise _unusable(catalog, embedder, f"{path} is not the file that the catalog recorded")
     if live_count(catalog, embedder) != recorded.vectors:
-        raise WorkspaceError(f"{path} is older than the vectors: {remedy}")
+        raise _unusable(catalog, embedder, f"{path} is older than the vectors")
     faiss = faiss_module()
     flags = getattr(faiss, "IO_FLAG_MMAP_IFC", faiss.IO_FLAG_MMAP)
     try:
         return faiss.read_index(str(path), flags)
     except RuntimeError as error:
-        raise WorkspaceError(
-            f"FAISS cannot read {path} ({faiss_reason(error)}): {remedy}"
-        ) from error
+        problem = f"FAISS cannot read {path} ({faiss_reason(error)})"
+        raise _unusable(catalog, embedder, problem) from error
+
+
+def _unusable(catalog: Catalog, embedder: str, problem: str) -> WorkspaceError:
+    return WorkspaceError(f"{problem}: {index_remedy(catalog, embedder)}")
 
 
 def has_ended(catalog: Catalog, embedder: str) -> bool:

@@ -13,10 +13,11 @@ from pathlib import Path
 import duckdb
 from filelock import FileLock
 
-from index.catalog.rows import literal, one
+from index.catalog.rows import one
 from index.database import Visit, connect, visit
 from index.errors import CatalogBusyError, WorkspaceError
 from index.files import atomic_path, is_out_of_space, out_of_space, remove_leftovers
+from index.quoting import literal
 
 FILE_NAME = "catalog.duckdb"
 READ_PATIENCE_S = 30.0

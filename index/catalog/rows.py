@@ -69,13 +69,3 @@ def one(
     """
     rows = connection.execute(query, list(parameters)).fetchall()
     return rows[0] if rows else None
-
-
-def literal(value: object) -> str:
-    """Return a path or name as a SQL string, for statements that take no parameters (COPY, SET)."""
-    return "'" + str(value).replace("'", "''") + "'"
-
-
-def identifier(name: str) -> str:
-    """Return the name of a column as SQL, whatever stands in it: a statement binds values only."""
-    return '"' + name.replace('"', '""') + '"'

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 import duckdb
 
-from index.catalog.rows import identifier, one
+from index.catalog.rows import one
 from index.errors import DataError
+from index.quoting import identifier
 from index.sources import files
 from index.sources.base import (
     Item,

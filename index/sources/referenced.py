@@ -8,8 +8,8 @@ from pathlib import Path
 
 import duckdb
 
-from index.catalog import identifier
 from index.errors import DataError
+from index.quoting import identifier
 from index.sources import files
 from index.sources.places import NUMBERED, Place, is_url, tables
 
