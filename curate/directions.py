@@ -14,6 +14,13 @@ _LARGER = {
     "odsd": "surer, and more like its class",
     "clip_text": "more like the name of its class",
 }
+_CLOSER = [name for name, end in _LARGER.items() if end in (_OWN, _REFERENCE)]
+
+# For whoever reads the measures of a set, and the means of estimates among them.
+DIRECTION = (
+    f"smaller is closer, but of the means of {', '.join(_CLOSER[:-1])} and {_CLOSER[-1]}, where "
+    "larger is"
+)
 
 
 def ends_of(estimator: str) -> tuple[str, str]:

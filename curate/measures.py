@@ -10,12 +10,6 @@ from curate.manifest import Manifest, find_manifest
 from curate.tables import rows_of
 from index.catalog import Catalog, insert
 
-# For whoever reads the figures.
-DIRECTION = (
-    "smaller is closer, but of the means of classifier_angle, prototype, mmd_witness, domain, dsir "
-    "and retrieve, where larger is"
-)
-
 
 @dataclass(frozen=True)
 class Measure:

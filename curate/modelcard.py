@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curate.measures import DIRECTION, stored_measures
+from curate.directions import DIRECTION
+from curate.measures import stored_measures
 from curate.tables import one_row, rows_of
 from index import __version__
 from index.catalog import Catalog

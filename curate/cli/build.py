@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from curate.cli.arguments import Device, DryRun, Json, Workers, Workspace, pick_device
-from curate.cli.output import TerminalProgress, note, print_json, print_pairs
+from curate.cli.output import TerminalProgress, next_step, note, print_json, print_pairs
 
 if TYPE_CHECKING:
     from distill.networks.precision import Precision
@@ -176,8 +175,8 @@ def build_index(
         )
     if not json:
         teacher = embedder if embedder and embedder.endswith(".toml") else "TEACHER.toml"
-        command = ["kdcurate", "select", "-w", str(workspace), "--teacher", teacher]
-        note(f"next: {shlex.join([*command, '--strategy', 'kd3', '--budget', '10%'])}")
+        command = ("select", "-w", str(workspace), "--teacher", teacher)
+        next_step(*command, "--strategy", "kd3", "--budget", "10%")
 
 
 def _explained(precision: Precision) -> str:

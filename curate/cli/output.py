@@ -118,6 +118,11 @@ def note(message: str) -> None:
     stderr.print(_text(message), soft_wrap=True)
 
 
+def next_step(*words: str) -> None:
+    """Note the command of kdcurate's to type next."""
+    note(f"next: {shlex.join(('kdcurate', *words))}")
+
+
 def program() -> str:
     """How kdcurate is typed here: by its name, or by its path where no PATH leads to it."""
     console = Path(sys.executable).with_name("kdcurate")

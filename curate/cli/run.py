@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json as json_module
-import shlex
 from contextlib import chdir, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from curate.cli.arguments import DryRun, Json
-from curate.cli.output import note, print_json, print_pairs
+from curate.cli.output import next_step, note, print_json, print_pairs
 
 if TYPE_CHECKING:
     from curate.cli.config import Config, Found
@@ -46,7 +45,7 @@ def init(
     except OSError as error:
         raise UsageError(f"{file}: cannot write it ({error.strerror}): name another file") from None
     note(f"wrote {file}: say in it where your teacher and your crawl are, and then")
-    note(f"next: kdcurate run {shlex.quote(str(file))}")
+    next_step("run", str(file))
 
 
 def run(

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from curate.cli.arguments import Device, DryRun, Json, Seed, Workers, Workspace, pick_device
-from curate.cli.output import TerminalProgress, note, print_json, print_measures, print_pairs
+from curate.cli.output import (
+    TerminalProgress,
+    next_step,
+    note,
+    print_json,
+    print_measures,
+    print_pairs,
+)
 
 if TYPE_CHECKING:
     from curate.manifest import Manifest
@@ -250,8 +256,8 @@ def select(
     print_measures(measures)
     for measure, reason in left_out.items():
         note(f"no {measure}: {reason}")
-    command = ["kdcurate", "distill", "-w", str(workspace), "--manifest", manifest.name]
-    note(f"next: {shlex.join([*command, '--teacher', teacher, '--student', 'cifar:resnet8'])}")
+    command = ("distill", "-w", str(workspace), "--manifest", manifest.name, "--teacher", teacher)
+    next_step(*command, "--student", "cifar:resnet8")
 
 
 def select_options(

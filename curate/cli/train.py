@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from curate.cli.arguments import Device, DryRun, Json, Seed, Workers, Workspace, pick_device
-from curate.cli.output import TerminalProgress, note, print_json, print_pairs
+from curate.cli.output import TerminalProgress, next_step, print_json, print_pairs
 
 if TYPE_CHECKING:
     from distill.networks import Network
@@ -201,8 +200,7 @@ def distill(
         catalogue_images(catalog, images, network, device=place, workers=workers, progress=progress)
     (print_json if json else print_pairs)(asdict(result) if json else result.told())
     if not json:
-        command = shlex.join(["kdcurate", "evaluate", str(result.student)])
-        note(f"next: {command} --data LABELLED")
+        next_step("evaluate", str(result.student), "--data", "LABELLED")
 
 
 def _plan(catalog: Catalog, options: RunOptions, teacher: Network) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from curate.report.directions import ends_of
+from curate.directions import ends_of
 from curate.report.distributions import Distribution
 from curate.report.embedding import LEFT, ORIGINAL, SELECTED, Panel
 from curate.report.training import Curve, Rounds

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from curate.directions import axis_label
 from curate.report.content import Content
-from curate.report.directions import axis_label
 from curate.report.embedding import LEFT, ORIGINAL, SELECTED, Panel
 from curate.report.grids import Grid
 from curate.report.options import IMAGES_A_CELL

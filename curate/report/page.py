@@ -20,7 +20,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from curate.measures import DIRECTION
+from curate.directions import DIRECTION
 from curate.report import charts
 from curate.report.absent import absent_sections
 from curate.report.content import Content

@@ -7,8 +7,8 @@ import re
 import numpy as np
 import pytest
 
+from curate.directions import axis_label, ends_of
 from curate.fitted import fitted_names
-from curate.report.directions import axis_label, ends_of
 from curate.shift import ESTIMATES
 from curate.strategies.base import Batch, Settings
 from curate.strategies.registry import find_strategy
