@@ -146,3 +146,8 @@ def doubtful_picture(scored: Pool) -> Path:
         scored.teacher,
     )
     return Path(found[0][0])
+
+
+def one_line(err: str) -> bool:
+    """Tell whether what was said is one line, and no traceback."""
+    return err.count("\n") == 1 and "Traceback" not in err
