@@ -153,8 +153,7 @@ def header(bench: Bench, seeds: int, rounds: int, more: Sequence[str]) -> str:
     """What was measured, where, and how to repeat it."""
     return (
         "# Students by method\n\n"
-        f"Teacher {bench.teacher.stem} (CIFAR-10), student {bench.student}, {bench.steps} steps of "
-        f"128 images, SGD ({bench.schedule}) with peak {bench.lr:g}, view {bench.augment}; "
+        f"Teacher {bench.teacher.stem} (CIFAR-10), student {bench.student}, {bench.learning}; "
         f"{bench.budget:,} of 22,832 web images (dynamic: re-selected in {rounds} rounds), or all "
         "10,000 original ones. Accuracy after the last step on 5,000 CIFAR-10 test images, mean "
         f"and standard deviation of {seeds} seeds. Recovery: accuracy over that of the same method "

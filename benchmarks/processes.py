@@ -49,8 +49,7 @@ def header(bench: Bench, options: argparse.Namespace) -> str:
     return (
         "# One process and several\n\n"
         f"Teacher {bench.teacher.stem} (CIFAR-10), student {bench.student}, {options.method}, "
-        f"{bench.steps} steps of 128 images in all, SGD ({bench.schedule}) with peak "
-        f"{bench.lr:g}, view {bench.augment}; {bench.budget:,} web images by kd3. Accuracy after "
+        f"{bench.learning}; {bench.budget:,} web images by kd3. Accuracy after "
         f"the last step on 5,000 CIFAR-10 test images, {options.seeds} seeds.\n\n{machine()}.\n\n"
         f"    {bench.repeat('benchmarks/processes.py', asked)}\n\n"
         f"| {columns} |\n{'|---' * 6}|"

@@ -227,8 +227,7 @@ def header(bench: Bench, seeds: int) -> str:
     return (
         "# Students by selection\n\n"
         f"Teacher {bench.teacher.stem} (CIFAR-10), student {bench.student}, KD with T = 4, "
-        f"{bench.steps} steps of 128 images, SGD ({bench.schedule}) with peak {bench.lr:g}, view "
-        f"{bench.augment}; {bench.budget:,} of 22,832 "
+        f"{bench.learning}; {bench.budget:,} of 22,832 "
         "web images, or of 10,000 original ones. Accuracy after the last step on the second half "
         f"of 5,000 CIFAR-10 test images, mean and standard deviation of {seeds} seeds; the "
         "first half is what a combination may be chosen by.\n\n"

@@ -34,6 +34,7 @@ class Bench:
     teacher: Path
     student: str
     steps: int
+    batch_size: int
     budget: int
     lr: float
     schedule: str
@@ -84,18 +85,27 @@ class Bench:
         found: dict[str, Any] = run(
             *("distill", "-w", self.workspace / pool, "--manifest", manifest),
             *("--teacher", self.teacher, "--student", self.student, *words),
-            *("--max-steps", str(self.steps), "--batch-size", "128", "--lr", str(self.lr)),
-            *("--schedule", self.schedule, "--augment", self.augment, "--seed", str(seed)),
+            *("--max-steps", str(self.steps), "--batch-size", str(self.batch_size)),
+            *("--lr", str(self.lr), "--schedule", self.schedule),
+            *("--augment", self.augment, "--seed", str(seed)),
             threads=self.threads,
             program=program,
         )
         return found
 
+    @property
+    def learning(self) -> str:
+        """How long students learn, and how, for a heading."""
+        return (
+            f"{self.steps:,} steps of {self.batch_size} images, SGD ({self.schedule}) with peak "
+            f"{self.lr:g}, view {self.augment}"
+        )
+
     def repeat(self, script: str, *more: str) -> str:
         """The command that measures the same again."""
         asked = f"--teacher {self.teacher.stem} --student {self.student} --steps {self.steps}"
-        asked += f" --budget {self.budget} --lr {self.lr:g} --schedule {self.schedule}"
-        asked += f" --augment {self.augment} --threads {self.threads}"
+        asked += f" --batch-size {self.batch_size} --budget {self.budget} --lr {self.lr:g}"
+        asked += f" --schedule {self.schedule} --augment {self.augment} --threads {self.threads}"
         return " ".join(("python", script, asked, *more, "--data DATA --workspace WS"))
 
 
@@ -118,7 +128,8 @@ def add_options(
     parser.add_argument("--teacher", default=teacher, help="a card of DATA/teachers")
     parser.add_argument("--student", default=student)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=1500, help="of 128 images")
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--batch-size", type=int, default=128, help="images a step")
     parser.add_argument("--budget", type=int, default=6000, help="web images that are selected")
     parser.add_argument("--lr", type=float, default=0.2, help="peak")
     parser.add_argument("--schedule", default="onecycle")
