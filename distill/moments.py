@@ -9,6 +9,7 @@ from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from distill.networks.network import Network
 from index.errors import NetworkError
@@ -158,6 +159,29 @@ def spatial_moments(maps: Tensor) -> Moments:
 
 def batch_moments(maps: Tensor) -> Moments:
     """Mean and (biased) variance over images and pixels of maps (B, C, H, W), with gradients."""
-    maps = maps.float()
-    mean = maps.mean((0, 2, 3), keepdim=True)
-    return Moments(mean.flatten(1), (maps - mean).square().mean((0, 2, 3))[None])
+    mean, variance = _BatchMoments.apply(maps)
+    return Moments(mean[None], variance[None])
+
+
+class _BatchMoments(torch.autograd.Function):
+    """The moments (C,) of maps x, with dL/dx = (dL/dmu + 2 (x - mu) dL/dvar) / N, N = B H W.
+
+    In one pass over x, which the layer itself keeps for its gradient. Recorded step by step, the
+    same moments keep two copies of each map and take as long as the network.
+    """
+
+    @staticmethod
+    def forward(context: Any, maps: Tensor) -> tuple[Tensor, Tensor]:
+        wide = maps.float()
+        mean = wide.mean((0, 2, 3), keepdim=True)
+        context.save_for_backward(maps, mean)
+        return mean.flatten(), (wide - mean).square_().mean((0, 2, 3))
+
+    @staticmethod
+    @once_differentiable
+    def backward(context: Any, of_mean: Tensor, of_variance: Tensor) -> Tensor:
+        maps, mean = context.saved_tensors
+        count = maps.numel() // maps.shape[1]
+        slope = (2 / count * of_variance).view_as(mean)
+        found = torch.addcmul(of_mean.view_as(mean) / count - slope * mean, maps, slope)
+        return found.to(maps.dtype)

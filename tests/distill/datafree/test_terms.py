@@ -123,12 +123,27 @@ def test_the_distance_of_batch_statistics() -> None:
     found = bn_distance(batch_moments(maps), layer)
     assert float(found.detach()) == pytest.approx(expected, rel=1e-5)
     found.backward()  # type: ignore[no-untyped-call]
-    assert maps.grad is not None
-    step = 1e-3 * maps.grad
-    nearer = bn_distance(batch_moments(maps.detach() - step), layer)
-    assert float(found.detach() - nearer) == pytest.approx(
-        float((step * maps.grad).sum()), rel=0.02
+    exact = maps.detach().double().requires_grad_()
+    gaps = (
+        exact.mean((0, 2, 3)) - layer.running_mean.double(),
+        exact.var((0, 2, 3), correction=0) - layer.running_var.double(),
     )
+    (gaps[0].norm() + gaps[1].norm()).backward()
+    assert maps.grad is not None and exact.grad is not None
+    np.testing.assert_allclose(maps.grad.numpy(), exact.grad.numpy(), rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_batch_moments_pass_the_gradients_of_each(dtype: torch.dtype) -> None:
+    maps = (5 + noise(4, 3, 5, 6)).to(dtype).contiguous(memory_format=torch.channels_last)
+    weights = noise(2, 3, seed=7)
+    found = batch_moments(maps.requires_grad_())
+    (weights[0] * found.mean + weights[1] * found.variance).sum().backward()
+    x, slopes = maps.detach().double(), weights.double().view(2, 1, 3, 1, 1)
+    expected = (slopes[0] + 2 * slopes[1] * (x - x.mean((0, 2, 3), keepdim=True))) / (4 * 5 * 6)
+    assert maps.grad is not None and maps.grad.dtype == dtype
+    close = 1e-4 if dtype == torch.float32 else 2**-8  # of a float that is rounded once
+    np.testing.assert_allclose(maps.grad.double().numpy(), expected.numpy(), rtol=close, atol=1e-7)
 
 
 def test_what_the_vae_of_pre_learns_by() -> None:
