@@ -13,8 +13,16 @@ from torch import nn
 from distill.options import TrainOptions
 from index.errors import KdcurateError
 
-# Of PyTorch's allocators for CPU and MPS, which raise a RuntimeError like any other.
-_ALLOCATORS = ("DefaultCPUAllocator", "MPS backend out of memory", "CUDA out of memory")
+# Of PyTorch's allocators for CPU and MPS, and of CUDA and its libraries where they ask for memory
+# beside PyTorch's: all raise a RuntimeError like any other.
+_ALLOCATORS = (
+    "DefaultCPUAllocator",
+    "MPS backend out of memory",
+    "CUDA out of memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
 LOWER_RATE = "lower --lr"
 
 

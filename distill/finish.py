@@ -51,8 +51,14 @@ def finish_run(
     trained: Trained,
     folder: Path,
     progress: Progress,
+    *,
+    begun_as: str,
 ) -> RunResult:
-    """Save a student, evaluate it where that is asked for, and write the run's row."""
+    """Save a student, evaluate it where that is asked for, and write the run's row.
+
+    Args:
+        begun_as: what the student was before the training: a spec, or the key of a network.
+    """
     network, last = trained.network, trained.ended_with
     provenance = {
         **({"manifest": last.manifest, "manifest_hash": last.content_hash} if last else {}),
@@ -75,7 +81,12 @@ def finish_run(
         manifest=options.manifest,
         method=options.method,
         teacher=teacher.key,
-        options={**trained.settings, "hashes": made_of},
+        options={
+            **trained.settings,
+            "begun_as": begun_as,
+            "evaluated_on": options.evaluate_on,
+            "hashes": made_of,
+        },
         steps=trained.steps,
         seconds=trained.seconds,
         accuracy=accuracy,

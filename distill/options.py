@@ -160,6 +160,8 @@ class TrainOptions:
         for name in ("rounds", "seed"):
             if given[name] < 0:
                 refuse(name, "not be negative")
+        if given["seed"] >= 2**63:
+            refuse("seed", "be below 2^63")
         for name in {"lr", "clip_norm"} & given.keys():
             if not 0 < given[name] < math.inf:
                 refuse(name, "be above 0")

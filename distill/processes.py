@@ -70,9 +70,10 @@ class Processes:
         """Return those of all processes, (count * B, ...), in all of them, by rank."""
         if self.count == 1:
             return tensor
-        found = self._fabric.all_gather(tensor.detach())
-        assert isinstance(found, Tensor)
-        return found.flatten(0, 1)
+        own = tensor.detach().contiguous()
+        found = [torch.empty_like(own) for _ in range(self.count)]
+        torch.distributed.all_gather(found, own)
+        return torch.cat(found)
 
     @torch.no_grad()
     def average(self, tensors: Sequence[Tensor]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 import torch
 
 from distill.methods import TrainDefaults
@@ -36,6 +37,8 @@ def settings(
     versions = {
         "kdcurate": __version__,
         "torch": torch.__version__,
+        "numpy": np.__version__,
+        "pillow": PIL.__version__,
         "python": platform.python_version(),
     }
     return {

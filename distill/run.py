@@ -144,7 +144,10 @@ def distill(
             trained = _trained(trainer, options, selection)
 
         def finish() -> RunResult:
-            done = finish_run(catalog, options, teacher, trained, folder, progress)
+            begun_as = identity["student"]
+            done = finish_run(
+                catalog, options, teacher, trained, folder, progress, begun_as=begun_as
+            )
             write_result(folder, done, identity)
             return done
 

@@ -16,7 +16,17 @@ Workspace = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
-Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+
+
+def _seed(value: int) -> int:
+    from index.errors import UsageError
+
+    if not 0 <= value < 2**63:  # what PyTorch, NumPy and DuckDB all take
+        raise UsageError(f"--seed is {value}: it must lie between 0 and 2^63 - 1")
+    return value
+
+
+Seed = Annotated[int, typer.Option(help="Seed of everything random.", callback=_seed)]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, or mps.")]
 Workers = Annotated[
     int | None,

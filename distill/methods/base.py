@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
@@ -96,9 +96,9 @@ COMPARED = TrainDefaults(lr=0.05, momentum=0.9, weight_decay=5e-4, schedule="ste
 
 
 class Options(BaseModel):
-    """Base of a method's options; unknown ones are refused."""
+    """Base of a method's options; unknown ones are refused, and numbers that are not finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Method(nn.Module, ABC):
@@ -115,6 +115,7 @@ class Method(nn.Module, ABC):
     Raises:
         UsageError: an unknown option or a bad value.
         MethodError: the networks do not fit each other or the method.
+        NetworkError: the student cannot be trained.
     """
 
     name: ClassVar[str]
@@ -131,6 +132,7 @@ class Method(nn.Module, ABC):
         super().__init__()
         self.options = self.parse_options(options or {})
         self._check_fit(teacher, student)
+        student.check_trains()
         self.student = student
         # A list hides the teacher from nn.Module, which registers every module it is given.
         self._hidden = [teacher.requires_grad_(False).eval()]
@@ -151,14 +153,20 @@ class Method(nn.Module, ABC):
             return cls.options_type.model_validate(dict(options))
         except ValidationError as error:
             problem = error.errors()[0]
-            key = ".".join(str(part) for part in problem["loc"])
-            if key == "without" and key not in cls.options_type.model_fields:
-                reason = f"--without is kd3's: {cls.name} has no parts to leave out"
-                raise UsageError(reason) from error
-            known = ", ".join(cls.options_type.model_fields) or "none"
-            raise UsageError(
-                f"method {cls.name}, option '{key}': {problem['msg']} (its options: {known})"
-            ) from error
+            path = problem["loc"]
+            raise UsageError(cls._refusal(path, problem["msg"], problem["input"])) from error
+
+    @classmethod
+    def _refusal(cls, path: Sequence[int | str], reason: str, given: Any) -> str:
+        option, known = str(path[0]) if path else "", cls.options_type.model_fields
+        if option == "without" and option not in known:
+            return f"--without is kd3's: {cls.name} has no parts to leave out"
+        if option == "without" and len(path) == 1:
+            return f"--option without={given}: parts are left out with `distill --without PART`"
+        listed = f"(its options: {', '.join(known) or 'none'})"
+        if option and option not in known:
+            return f"method {cls.name} has no option '{option}' {listed}"
+        return f"method {cls.name}, option '{option}': {reason}, not {given!r} {listed}"
 
     @classmethod
     def selects_once(cls, options: Options) -> bool:  # noqa: ARG003
@@ -225,6 +233,11 @@ class Method(nn.Module, ABC):
         return self
 
     def _check_fit(self, teacher: Network, student: Network) -> None:
+        if teacher.num_classes < 2:
+            raise MethodError(
+                f"method {self.name}: the teacher {teacher.card.architecture} has one class, so it "
+                "says the same of every image: take one with two or more"
+            )
         if teacher.num_classes != student.num_classes:
             raise MethodError(
                 f"method {self.name}: the teacher has {teacher.num_classes} classes, the student "

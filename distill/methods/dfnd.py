@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from distill.methods.base import Batch, Losses, Method, Options, TrainDefaults
 from distill.methods.kd import soft_divergence
 from distill.networks.network import Network
-from index.errors import MethodError
 
 
 class DFNDOptions(Options):
@@ -45,8 +44,6 @@ class DFND(Method):
     ) -> None:
         super().__init__(teacher, student, options)
         classes = student.num_classes
-        if classes < 2:
-            raise MethodError("method dfnd learns which classes are confused: it needs two or more")
         self.confusions = nn.Parameter(torch.zeros(classes, classes - 1))
 
     def own_optimizer(self) -> torch.optim.Optimizer:

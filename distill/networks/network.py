@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import hashlib
 import json
@@ -84,6 +85,31 @@ class Network(nn.Module):
     def key(self) -> str:
         """Name of this network in file names and tables; see ``network_key``."""
         return network_key(self.card)
+
+    def check_trains(self) -> None:
+        """Check that it puts out logits in training mode too; it is left as it is.
+
+        Raises:
+            NetworkError: it does not run so at its card's size, or puts out something beside them.
+        """
+        side = self.card.input.size
+        module = copy.deepcopy(self.module).train()  # its running statistics may change
+        auxiliary = getattr(module, "aux_logits", False)  # as torchvision's Inception has them
+        remedy = "leave its auxiliary ones out (?aux_logits=false)" if auxiliary else "take another"
+        try:
+            with torch.random.fork_rng(devices=[]), torch.no_grad():
+                found = module(self.classifier.weight.new_zeros(2, 3, side, side))
+        except (RuntimeError, AssertionError, ValueError) as error:
+            reason = str(error).partition("\n")[0]
+            raise NetworkError(
+                f"the student {self.card.architecture} does not train on images of {side} pixels "
+                f"({reason}): {remedy}"
+            ) from error
+        if not isinstance(found, Tensor):
+            raise NetworkError(
+                f"the student {self.card.architecture} puts out {type(found).__name__} in "
+                f"training, not logits alone: {remedy}"
+            )
 
     def forward(self, images: Tensor) -> Tensor:
         """Map normalised images (B, 3, S, S) to logits (B, K)."""

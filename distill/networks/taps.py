@@ -59,9 +59,15 @@ def find_taps(module: nn.Module, size: int) -> Taps:
     """Trace a classifier once, in eval mode, on noise of the given size in pixels.
 
     Raises:
-        NetworkError: it does not run at this size, or no linear layer puts out its logits.
+        NetworkError: it does not run at this size, its logits are not finite, or no linear layer
+            puts them out.
     """
     logits, calls = trace(module, size)
+    if not logits.isfinite().all():
+        raise NetworkError(
+            "its logits are not finite: its weights are damaged, or its training diverged (lower "
+            "--lr)"
+        )
     for path, layer in module.named_modules():
         call = calls.get(path)
         if isinstance(layer, nn.Linear) and call and _same(call.output, logits):

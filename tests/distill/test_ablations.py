@@ -94,8 +94,10 @@ def test_parts_are_left_out_together() -> None:
 
 
 def test_unknown_parts_and_other_methods_are_refused(teacher_card: Path) -> None:
-    with pytest.raises(UsageError, match=r"kd3, option 'without.0'.*'classifier_sharing'"):
+    with pytest.raises(UsageError, match="kd3, option 'without'.*'dynamic', not 'sharing'"):
         without("sharing")
+    with pytest.raises(UsageError, match="without=dynamic: parts are left out with .*--without"):
+        KD3(tiny(0), tiny(1), {"without": "dynamic"})
     with pytest.raises(UsageError, match="--without is kd3's: kd has no parts"):
         make_method(options(teacher_card, 0, "dynamic", method="kd"), tiny(0))
 

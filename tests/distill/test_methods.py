@@ -291,8 +291,9 @@ def test_unknown_methods_and_options_are_refused() -> None:
         find_method("kd33")
     with pytest.raises(UsageError, match=r"'heat'.*temperature, hard"):
         KD(tiny(0), tiny(1), {"heat": 3})
-    with pytest.raises(UsageError, match="temperature"):
-        KD(tiny(0), tiny(1), {"temperature": 0})
+    for value in (0, "inf", "warm"):
+        with pytest.raises(UsageError, match=f"option 'temperature': .*, not '?{value}'? "):
+            KD(tiny(0), tiny(1), {"temperature": value})
 
 
 @pytest.mark.parametrize("name", METHODS)

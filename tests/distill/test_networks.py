@@ -100,6 +100,13 @@ def test_what_is_no_classifier_is_refused(module: nn.Module, said: str) -> None:
         network(module)
 
 
+def test_weights_that_give_no_numbers_are_named_as_the_cause() -> None:
+    module = TinyNet(3)
+    module.fc.weight.data[0, 0] = float("inf")
+    with pytest.raises(NetworkError, match="tests:net: its logits are not finite: .*lower --lr"):
+        network(module)
+
+
 def test_the_modes_are_as_they_were_after_tracing() -> None:
     module = TinyNet(3).train()
     module.bn.eval()

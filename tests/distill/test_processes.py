@@ -36,6 +36,7 @@ def both(
         timeout=300,
     )
     assert done.returncode == 0, done.stderr[:6000]
+    assert "Warning" not in done.stderr and "deprecated" not in done.stderr, done.stderr[:6000]
     pair = [json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1)]
     alone = together.small(folder / "alone", join("cpu", "float32"))
     alone["runs"] = together.runs(workspace, teacher_card, join("cpu", "float32"))

@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,12 +15,13 @@ from distill.metrics import read_metrics
 from distill.networks import Network, load_network
 from distill.run import RunResult, make_method
 from distill.selection import read_selection
+from index import __version__
 from index.catalog import Catalog
 from index.errors import MethodError, NetworkError, UsageError
 from index.files import file_sha256
 
 from .running import TRAIN, asked, labelled, metadata, rows, run, same
-from .workspaces import SELECTED
+from .workspaces import SELECTED, TEACHER
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +103,9 @@ def test_the_row_says_all_that_decided_the_run(finished: Finished) -> None:
         "precision": "32-true",
         "device": "cpu",
     }
-    assert options["versions"]["torch"] == torch.__version__
+    assert (options["begun_as"], options["evaluated_on"]) == (TEACHER, result.evaluated_on)
+    versions = {"kdcurate": __version__, "torch": torch.__version__, "numpy": np.__version__}
+    assert versions.items() <= options["versions"].items()
     assert teacher.card.weights is not None
     weights = Path(result.student).with_suffix(".safetensors")
     assert options["hashes"] == {
@@ -110,6 +114,14 @@ def test_the_row_says_all_that_decided_the_run(finished: Finished) -> None:
         "teacher_weights": file_sha256(Path(teacher.card.weights)),
         "student_weights": file_sha256(weights),
     }
+
+
+def test_the_row_names_the_network_that_a_student_was_before(
+    catalog: Catalog, teacher_card: Path
+) -> None:
+    run(catalog, teacher_card, student=str(teacher_card), method="kd")
+    ((before,),) = rows(catalog, "SELECT options->>'begun_as' FROM runs")
+    assert before == load_network(teacher_card).key
 
 
 def test_a_pool_in_a_file_trains_the_same_student(catalog: Catalog, teacher_card: Path) -> None:

@@ -56,6 +56,8 @@ def test_a_wrong_option_is_wrong_usage(kdcurate: Kdcurate) -> None:
         ),
         (("select", "-w", "{ws}", "--teacher", "{teacher}", "--device", "tpu"), 2, "--device is"),
         (("select", "-w", "{ws}", "--teacher", "{teacher}", "--device", "gpu"), 2, "mean cuda?"),
+        (("select", "--teacher", "t", "--seed", f"{2**63}"), 2, "between 0 and 2^63 - 1"),
+        (("evaluate", "{teacher}", "--data", "d", "--seed", "-1"), 2, "--seed is -1"),
         (("manifests", "show", "nothing", "-w", "{ws}"), 2, "'nothing'"),
         (("manifests", "explain", "nothing", "1", "-w", "{ws}"), 2, "'nothing'"),
         (("sql", "SELECT 1", "-w", "{ws}", "--csv", "--json"), 2, "choose one of"),

@@ -163,7 +163,7 @@ def test_what_is_not_there_is_told_before_any_work(
         ("batch-size = 4", 'hold-back = "much"', "hold-back in [distill] is 'much'"),
         ("batch-size = 4", 'run = "../up"', "run in [distill] '../up' is a path"),
         ("workers = 0", "workers = -1", "Invalid value for 'workers'"),
-        ("workers = 0", "seed = -1", "seed is -1: it must not be negative"),
+        ("workers = 0", "seed = -1", "seed is -1: it must lie between 0 and"),
         ("workers = 0", '[build-index]\nmemory-budget = "x"', "memory-budget in [build-index] 'x'"),
         ("workers = 0", '[build-index]\nindex = "Flatt"', "index in [build-index]"),
         ("workers = 0", "[build-index]\nrecall = 1.5", "recall in [build-index] is 1.5"),
