@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from distill.options import TrainOptions
 from index.errors import KdcurateError
@@ -72,6 +72,21 @@ def check_finite(
     if not math.isfinite(loss):
         name = f"the loss of the {whose}" if whose else "the loss"
         raise KdcurateError(f"{name} is {loss} at step {step}: {remedy}; {_last_good(checkpoint)}")
+
+
+def check_images(images: Tensor, step: int, checkpoint: Path, *, remedy: str) -> None:
+    """Refuse to go on with images that are no numbers; the device is waited for.
+
+    Args:
+        remedy: the option to change.
+
+    Raises:
+        KdcurateError: a pixel is none; the checkpoint is left as it is.
+    """
+    if not bool(images.isfinite().all()):
+        raise KdcurateError(
+            f"the images of step {step} are not finite: {remedy}; {_last_good(checkpoint)}"
+        )
 
 
 def check_weights(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from distill.checkpoint import check_options
+from distill.datafree.keeping import list_path
 from index.files import atomic_path
 
 
@@ -43,6 +44,8 @@ def write_result(folder: Path, done: RunResult, identity: dict[str, Any]) -> Non
 def read_result(folder: Path, identity: dict[str, Any]) -> RunResult | None:
     """Return how a run ended, or None where it has not.
 
+    Its paths are those that the folder has now, wherever the workspace was when it ended.
+
     Raises:
         WorkspaceError: it was begun with other options.
     """
@@ -51,4 +54,6 @@ def read_result(folder: Path, identity: dict[str, Any]) -> RunResult | None:
         return None
     stored = json.loads(path.read_text())
     check_options(path, stored.pop("options"), identity)
-    return RunResult(**stored)
+    found = RunResult(**stored)
+    images = str(list_path(folder.parents[1], folder.name)) if found.images else None
+    return replace(found, student=str(folder / Path(found.student).name), images=images)

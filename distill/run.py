@@ -18,6 +18,7 @@ from distill.begun import forget_begun, write_begun
 from distill.checkpoint import checkpoint_path
 from distill.checks import check_run, refuse_rounds
 from distill.datafree import run as datafree
+from distill.datafree.keeping import has_images
 from distill.draws import step_seed
 from distill.failures import told_if_out_of_memory
 from distill.finish import Trained, finish_run
@@ -110,7 +111,7 @@ def distill(
     method = make_method(options, teacher)
     with _alone(folder) if processes.first else nullcontext():
         finished = processes.of_first(lambda: read_result(folder, identity))
-        if finished and _has_all(finished, options):
+        if finished and _has_all(catalog, finished, options):
             progress.say(f"run {name} is finished: its result is read, nothing is trained")
             return finished
         processes.of_first(lambda: write_begun(catalog, folder, options.manifest, identity))
@@ -158,12 +159,11 @@ def _selection(catalog: Catalog, options: RunOptions) -> Selection | None:
     return read_selection(catalog, options.manifest) if options.manifest else None
 
 
-def _has_all(finished: RunResult, options: RunOptions) -> bool:
+def _has_all(catalog: Catalog, finished: RunResult, options: RunOptions) -> bool:
     """Tell whether a finished run has what is asked for beside its student."""
-    return options.evaluate_on in (None, finished.evaluated_on) and options.keep_images in (
-        0,
-        finished.kept,
-    )
+    wanted = options.keep_images
+    kept = wanted == finished.kept and has_images(catalog.workspace, finished.run, wanted)
+    return options.evaluate_on in (None, finished.evaluated_on) and (kept or not wanted)
 
 
 def _trained(trainer: Trainer, options: RunOptions, selection: Selection) -> Trained:

@@ -97,6 +97,7 @@ def compare(
     from curate.comparing import compare as run
     from curate.comparing.grid import BASELINE
     from curate.options import SelectOptions
+    from distill.datafree.registry import canonical
     from distill.options import TrainOptions
     from index.catalog import Catalog
     from index.errors import UsageError
@@ -113,7 +114,7 @@ def compare(
     grid = Grid(
         teacher=teacher,
         student=student,
-        methods=_names(methods),
+        methods=tuple(map(canonical, _names(methods))),
         strategies=chosen,
         manifests=named,
         seeds=seeds,
@@ -151,11 +152,12 @@ def compare(
 
 
 def method_options(given: list[str]) -> dict[str, dict[str, Any]]:
-    """Parse METHOD.NAME=VALUE; each method checks its own names and types.
+    """Parse METHOD.NAME=VALUE; each method checks its own names and types, under its own name.
 
     Raises:
         UsageError: a text of another form.
     """
+    from distill.datafree.registry import canonical
     from index.errors import UsageError
 
     found: dict[str, dict[str, Any]] = {}
@@ -164,7 +166,7 @@ def method_options(given: list[str]) -> dict[str, dict[str, Any]]:
         method, dot, name = key.strip().partition(".")
         if not (equals and dot and name):
             raise UsageError(f"--option {text!r}: write METHOD.NAME=VALUE, as kd.temperature=4")
-        found.setdefault(method, {})[name] = value.strip()
+        found.setdefault(canonical(method), {})[name] = value.strip()
     return found
 
 

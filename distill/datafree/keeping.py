@@ -29,7 +29,7 @@ def write_images(workspace: Path, run: str, pixels: Pixels, facts: Mapping[str, 
     remove_leftovers(folder)
     rows = []
     for number, image in enumerate(pixels):
-        name = f"{number:06d}.png"
+        name = _name(number)
         with atomic_path(folder / name) as temporary, temporary.open("wb") as file:
             Image.fromarray(image).save(file, "PNG")
         rows.append({"path": f"{folder.name}/{name}", **facts, "run": run, "number": number})
@@ -39,3 +39,14 @@ def write_images(workspace: Path, run: str, pixels: Pixels, facts: Mapping[str, 
     with atomic_path(listing) as temporary:
         temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return listing
+
+
+def has_images(workspace: Path, run: str, count: int) -> bool:
+    """Tell whether a list and its so many images are still there."""
+    listing = list_path(workspace, run)
+    folder = listing.with_suffix("")
+    return listing.is_file() and all((folder / _name(one)).is_file() for one in range(count))
+
+
+def _name(number: int) -> str:
+    return f"{number:06d}.png"

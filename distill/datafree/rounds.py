@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from pathlib import Path
 from typing import Any
@@ -31,12 +32,17 @@ class Rounds(Synthesiser):
         self.pool = ImagePool(folder / "pool")
 
     def prepare(self, moment: Moment) -> dict[str, float]:
-        """Make a round's images, where there are fewer rounds than are due."""
+        """Make a round's images, where there are fewer rounds than are due.
+
+        Images that are no numbers are not kept: their total is none either.
+        """
         if not self.is_slow(moment):
             return {}
         self.begun = moment.step > 0
         with frozen(self.learner):
             images, made = self.make(moment.generator(Purpose.MAKE))
+        if not images.isfinite().all():  # no loss was measured after the last step
+            return {**made, "total": math.nan}
         self.pool.add(to_bytes(images, self.teacher.card.input))
         return made
 

@@ -214,5 +214,5 @@ def batch_norm_taps(teacher: Network) -> BatchNormTaps[Tensor]:
     except NetworkError as error:
         raise MethodError(
             f"{error}, and this method makes its images by those: use dafl, dfad or pre, which "
-            "need none"
+            "need none, or leave that term out with --option bn=0"
         ) from error

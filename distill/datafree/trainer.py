@@ -7,6 +7,7 @@ ends with the bits of an undisturbed one.
 from __future__ import annotations
 
 import json
+import math
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -22,7 +23,7 @@ from distill.datafree.recipe import Recipe
 from distill.datafree.registry import STEPS_AN_EPOCH
 from distill.datafree.synthesiser import Compute, Moment, Synthesiser
 from distill.draws import Draws
-from distill.failures import check_finite, check_weights
+from distill.failures import check_finite, check_images, check_weights
 from distill.methods import Batch, Losses, Method
 from distill.metrics import MetricsLog
 from distill.networks import Network
@@ -189,6 +190,8 @@ class DataFreeTrainer:
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         values = {name: value.item() for name, value in losses.scalars().items()}
+        if not math.isfinite(values["total"]):  # of a student that was shown what is no image?
+            check_images(images, step, self.checkpoint_path, remedy=self._lower_rate)
         check_finite(values["total"], step, self.checkpoint_path, whose="student")
         return values
 

@@ -47,10 +47,32 @@ def test_kept_images_are_catalogued_beside_the_crawl(
         "WHERE s.manifest = 'web' AND l.metadata->>'method' IS NOT NULL"
     )
     assert json.loads(kdcurate("sql", taken, "-w", workspace, "--json").out) == [{"n": 0}]
+    # And so can they, as a set of their own: with its shift, and in the report beside the other.
+    made = kdcurate(
+        *(
+            "select",
+            "-w",
+            workspace,
+            "--teacher",
+            teacher,
+            "--strategy",
+            "random",
+            "--name",
+            "made",
+        ),
+        *("--budget", 1000, "--where", f"metadata->>'run' = '{result['run']}'", "--workers", 0),
+        "--json",
+    )
+    assert made.code == 0, made.err
+    chosen = json.loads(made.out)
+    assert chosen["selected"] == COUNT
+    shifts = {one["measure"]: one["selected"] for one in chosen["shift"]}
+    assert shifts["bn_moments"] > 0 and "mean_bn_shift" in shifts
     page = workspace / "report.html"
     reported = kdcurate("report", "-w", workspace, "-o", page, "--device", "cpu", "--workers", 0)
     assert reported.code == 0, reported.err
-    assert result["run"] in page.read_text("utf-8")
+    shown = page.read_text("utf-8")
+    assert all(name in shown for name in (result["run"], ">of-dafl<", ">web<"))
 
 
 def test_without_a_crawl_the_teacher_embeds_them(

@@ -94,6 +94,28 @@ def test_the_same_command_reads_the_result_and_later_keeps_images(
             assert (image.format, image.size, image.mode) == ("PNG", (8, 8), "RGB")
 
 
+def test_a_workspace_may_be_moved_and_its_kept_images_lost(
+    card: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Paths are those of today; what is gone is made again, as it was, and nothing is trained."""
+    monkeypatch.chdir(tmp_path)
+    first = run(Path("before"), card, keep_images=5)
+    assert first.images is not None
+    pictures = [path.read_bytes() for path in sorted(tmp_path.glob("before/synthetic/*/*.png"))]
+    moved = (tmp_path / "before").rename(tmp_path / "after")
+    found = run(moved, card, keep_images=5)
+    student, images = moved / "runs" / first.run / "student.toml", list_path(moved, first.run)
+    assert found == replace(first, student=str(student), images=str(images))
+    assert load_network(student).num_classes == 3
+    for lost in ("000003.png", f"../{first.run}.jsonl"):
+        (moved / "synthetic" / first.run / lost).unlink()
+        assert run(moved, card).kept == 5  # who asks for none is told of what there was
+        assert len(list(images.parent.rglob("*"))) == 6
+        assert run(moved, card, keep_images=5).images == str(images)
+        assert [path.read_bytes() for path in sorted(moved.glob("synthetic/*/*.png"))] == pictures
+        assert images.is_file()
+
+
 def test_fewer_images_leave_none_of_the_others(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(256, size=(5, 8, 8, 3), dtype=np.uint8)
     for count in (5, 2):

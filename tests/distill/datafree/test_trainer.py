@@ -261,6 +261,21 @@ def test_losses_that_are_no_numbers_say_whose_they_are(tmp_path: Path) -> None:
         made.fit()
 
 
+def test_images_that_are_no_numbers_are_not_the_students_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A generator's after its step, pixels after their last one: no loss was of these."""
+    given = {"max_steps": 2, "recipe": {"generator_lr": 1e38}}
+    with pytest.raises(KdcurateError, match="images of step 0 are not finite: lower --option gen"):
+        trainer("dafl", tmp_path / "generator", **given).fit()
+    made = trainer("deepinversion", tmp_path / "pixels")
+    spoilt = torch.full((6, 3, 8, 8), math.nan), {"total": 1.0}
+    monkeypatch.setattr(made.synthesiser, "make", lambda _: spoilt)
+    with pytest.raises(KdcurateError, match="images is nan at step 0: lower --option pixel_lr="):
+        made.fit()
+    assert not list((tmp_path / "pixels" / "pool").glob("*.npy"))
+
+
 @pytest.mark.parametrize(
     ("name", "option"),
     [("dfad", r"generator_lr= \(now 0.001\)"), ("deepinversion", r"pixel_lr= \(now 0.05\)")],

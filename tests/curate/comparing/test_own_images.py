@@ -1,0 +1,75 @@
+"""Methods that make their own images, in one table with those that learn from the crawl."""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curate.cli.compare import method_options
+from curate.pool import Pool
+from distill.result import RunResult
+from distill.run import RunOptions, distill
+from index.catalog import Catalog
+from index.errors import KdcurateError
+
+from ..conftest import Kdcurate
+from ..helpers import pixels_of, png, query, write_parquet
+
+STEPS = 3
+SMALL = ("batch=4", "width=2", "latent=3")
+
+
+@pytest.fixture
+def command(pool: Pool, teacher: str, tmp_path: Path) -> tuple[object, ...]:
+    rows = [(png(pixels_of(900 + n)), n % 4) for n in range(8)]
+    labelled = write_parquet(tmp_path / "test.parquet", "image BLOB, label INTEGER", rows)
+    options = [f"dafl.{one}" for one in SMALL] + ["di.batch=4", "deepinversion.steps=2"]
+    return (
+        *("compare", "-w", pool.catalog.workspace, "--teacher", teacher),
+        *("--student", "cifar:resnet8", "--methods", "kd,dafl,di", "--strategies", "msp"),
+        *("--no-baseline", "--budget", 12, "--seeds", 1, "--max-steps", STEPS),
+        *("--batch-size", 4, "--preset", "fast", "--eval", labelled, "--device", "cpu"),
+        *("--precision", "float32", "--workers", 0, "--json"),
+        *(word for one in options for word in ("--option", one)),
+    )
+
+
+def test_they_are_rows_of_one_table_at_equal_steps(
+    kdcurate: Kdcurate, command: tuple[object, ...], pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ended before its last cell, the comparison trains only what is left."""
+    comparing = import_module("curate.comparing.compare")  # the package has a function of its name
+    train = comparing.distill
+
+    def full(catalog: Catalog, options: RunOptions, **more: Any) -> RunResult:
+        if options.method == "deepinversion":
+            raise KdcurateError("the disk is full")
+        return distill(catalog, options, **more)
+
+    monkeypatch.setattr(comparing, "distill", full)
+    assert kdcurate(*command).code == 1
+    monkeypatch.setattr(comparing, "distill", train)
+    ended = query(pool.catalog.workspace, "SELECT method, finished_at FROM runs ORDER BY 1")
+    assert [method for method, _ in ended] == ["dafl", "kd"]
+    planned = json.loads(kdcurate(*command, "--dry-run").out)
+    assert (planned["trainings"], planned["finished"]) == (3, 2)
+    done = kdcurate(*command)
+    assert done.code == 0, done.err
+    rows = {line["method"]: line for line in json.loads(done.out)["rows"]}
+    found = {name: (line["selection"], line["images"]) for name, line in rows.items()}
+    own = ("own images", None)
+    assert found == {"kd": ("msp", 12), "dafl": own, "deepinversion": own}
+    assert all(line["steps"] == STEPS and line["seconds"] > 0 for line in rows.values())
+    now = query(pool.catalog.workspace, "SELECT method, finished_at FROM runs ORDER BY 1")
+    assert {*ended} < {*now} and len(now) == 3
+
+
+def test_an_alias_is_its_method(kdcurate: Kdcurate, command: tuple[object, ...]) -> None:
+    assert method_options(["di.steps=3"]) == {"deepinversion": {"steps": "3"}}
+    twice = ["di,deepinversion" if word == "kd,dafl,di" else word for word in command]
+    refused = kdcurate(*twice)
+    assert refused.code == 2 and "--methods names 'deepinversion' twice" in refused.err
