@@ -58,7 +58,7 @@ def test_kept_images_are_catalogued_beside_the_crawl(
             "--strategy",
             "random",
             "--name",
-            "made",
+            "of-dafl",
         ),
         *("--budget", 1000, "--where", f"metadata->>'run' = '{result['run']}'", "--workers", 0),
         "--json",
