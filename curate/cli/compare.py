@@ -57,6 +57,9 @@ def compare(
     balance: Annotated[str | None, typer.Option(help="As in `select`.")] = None,
     diversity: Annotated[str | None, typer.Option(help="As in `select`.")] = None,
     near_duplicates: Annotated[float | None, typer.Option(help="As in `select`.")] = None,
+    where: Annotated[
+        str | None, typer.Option(metavar="PREDICATE", help="As in `select`, for every strategy.")
+    ] = None,
     reference: Annotated[
         list[str] | None, typer.Option(metavar="SOURCE", help="As in `select`.")
     ] = None,
@@ -125,6 +128,7 @@ def compare(
             balance=balance,
             diversity=diversity,
             near_duplicates=near_duplicates,
+            where=where,
         ),
         train=TrainOptions(
             max_steps=max_steps,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from distill.datafree.registry import is_data_free, training_of
+from distill.datafree.registry import canonical, is_data_free, training_of
 from distill.options import TrainOptions
 from distill.run import RunOptions
 from index.errors import UsageError
@@ -35,6 +35,7 @@ def run_options(
     Raises:
         UsageError: a value that cannot be read; `distill.checks.check_run` finds the others.
     """
+    method = canonical(method)
     return RunOptions(
         manifest=manifest,
         teacher=teacher,

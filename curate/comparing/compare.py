@@ -94,6 +94,8 @@ def _checked(catalog: Catalog, grid: Grid) -> list[Row]:
     """Refuse what would fail after hours: return the rows."""
     grid.check(index=first_embedder(catalog) is not None)
     check_labelled(grid.evaluate_on)
+    if grid.strategies:
+        grid.select.check_crawl(catalog)
     selections = selections_of(catalog, grid)
     rows = grid.rows(selections)
     grid.check_rows(rows)

@@ -121,7 +121,7 @@ class Grid:
             )
 
     def _check_nothing_selects(self) -> None:
-        for name in ("balance", "diversity", "near_duplicates"):
+        for name in ("balance", "diversity", "near_duplicates", "where"):
             if (value := getattr(self.select, name)) is not None:
                 option = f"--{name.replace('_', '-')}"
                 raise UsageError(

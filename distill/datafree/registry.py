@@ -23,6 +23,7 @@ from distill.datafree.recipe import (
 )
 from distill.datafree.replay import Replay
 from distill.datafree.synthesiser import Synthesiser
+from distill.methods import METHODS as TRAINED_ON_IMAGES
 from index.errors import UsageError, nearest
 
 Preset = Literal["paper", "fast"]
@@ -94,8 +95,13 @@ def is_data_free(name: str) -> bool:
 
 
 def canonical(name: str) -> str:
-    """Return the name behind an alias."""
-    return ALIASES.get(name, name)
+    """Return the name of a method behind an alias, and however it is written: KD3, DI.
+
+    A name that is none of kdcurate's own, as a plugin's, stays as it is.
+    """
+    lower = name.lower()
+    known = ALIASES.get(lower, lower)
+    return known if known in METHODS or known in TRAINED_ON_IMAGES else name
 
 
 def find_data_free(name: str) -> DataFree:

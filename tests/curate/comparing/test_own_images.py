@@ -73,3 +73,20 @@ def test_an_alias_is_its_method(kdcurate: Kdcurate, command: tuple[object, ...])
     twice = ["di,deepinversion" if word == "kd,dafl,di" else word for word in command]
     refused = kdcurate(*twice)
     assert refused.code == 2 and "--methods names 'deepinversion' twice" in refused.err
+
+
+def test_strategies_choose_where_a_predicate_is_true(
+    kdcurate: Kdcurate, command: tuple[object, ...], pool: Pool
+) -> None:
+    """So that images which were made are not among those of the crawl."""
+    words = ["kd" if word == "kd,dafl,di" else word for word in command]
+    start = words.index("--preset")  # that and what is for methods which are left out here
+    trained = [*words[:start], *words[start + 2 : words.index("--option")]]
+    done = kdcurate(*trained, "--where", "id % 2 = 0")
+    assert done.code == 0, done.err
+    chosen = query(pool.catalog.workspace, "SELECT image_id FROM decisions WHERE selected")
+    assert len(chosen) == 12 and all(number % 2 == 0 for (number,) in chosen)
+    refused = kdcurate(*trained, "--where", "nonsense = 1")
+    assert refused.code == 2 and "nonsense" in refused.err
+    refused = kdcurate(*command, "--strategies", "", "--methods", "dafl,di", "--where", "true")
+    assert refused.code == 2 and "--where true is for what --strategies select" in refused.err

@@ -85,6 +85,12 @@ def test_what_makes_no_sense_is_named() -> None:
 
 
 def test_names() -> None:
+    assert [canonical(name) for name in ("DI", "CMI", "KD3", "Mine")] == [
+        "deepinversion",
+        "cmi",
+        "kd3",
+        "Mine",
+    ]
     assert canonical("di") == "deepinversion" and is_data_free("di") and not is_data_free("kd")
     assert not METHODS.keys() & set(method_names())
 
