@@ -48,20 +48,10 @@ def test_kept_images_are_catalogued_beside_the_crawl(
     )
     assert json.loads(kdcurate("sql", taken, "-w", workspace, "--json").out) == [{"n": 0}]
     # And so can they, as a set of their own: with its shift, and in the report beside the other.
+    own = f"metadata->>'run' = '{result['run']}'"
     made = kdcurate(
-        *(
-            "select",
-            "-w",
-            workspace,
-            "--teacher",
-            teacher,
-            "--strategy",
-            "random",
-            "--name",
-            "of-dafl",
-        ),
-        *("--budget", 1000, "--where", f"metadata->>'run' = '{result['run']}'", "--workers", 0),
-        "--json",
+        *("select", "-w", workspace, "--teacher", teacher, "--strategy", "random"),
+        *("--name", "of-dafl", "--budget", 1000, "--where", own, "--workers", 0, "--json"),
     )
     assert made.code == 0, made.err
     chosen = json.loads(made.out)
