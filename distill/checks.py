@@ -21,8 +21,8 @@ def check_run(options: RunOptions) -> RunOptions:
         DataError: what to evaluate on is not there.
         UsageError: a value that makes no sense, no such method, or a run name that is a path.
     """
-    options = datafree.complete(options)
     options.train.check()
+    options = datafree.complete(options)
     refuse_rounds(options)
     if options.evaluate_on:
         check_labelled(options.evaluate_on)

@@ -20,12 +20,13 @@ def tell_failures(catalog: Catalog, built: Summary) -> None:
         reasons = connection.execute(
             "SELECT reason, count(*), min(uri) FROM failures GROUP BY 1 ORDER BY 2 DESC, 1"
         ).fetchmany(_REASONS)
-    note(f"of this workspace, {built.failed:,} files could not be read:")
+    files = "1 file" if built.failed == 1 else f"{built.failed:,} files"
+    note(f"of this workspace, {files} could not be read:")
     for reason, count, example in reasons:
         note(f"  {count:,}: {reason} ({example})")
     if built.transient:
         note(
-            f"{built.transient} of them may be readable now, such as those of a server "
+            f"{built.transient:,} of them may be readable now, such as those of a server "
             "that was overloaded: the same command run again tries them again"
         )
     others = built.failed - sum(count for _, count, _ in reasons)

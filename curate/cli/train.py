@@ -240,14 +240,14 @@ def _plan(catalog: Catalog, options: RunOptions, teacher: Network) -> dict[str, 
 
 
 def _plan_without_images(options: RunOptions, teacher: Network) -> dict[str, Any]:
-    from distill.datafree.registry import STEPS_AN_EPOCH
     from distill.datafree.run import complete
+    from distill.datafree.trainer import total_steps
     from distill.run import run_name
 
     options = complete(options)
     return {
         "run": options.name or run_name(options, teacher, ""),
-        "steps": options.train.max_steps or options.train.epochs * STEPS_AN_EPOCH,
+        "steps": total_steps(options.train),
         "batch_size": options.train.batch_size,
         "device": options.train.device,
         **{name: value for name, value in options.method_options.items() if value},

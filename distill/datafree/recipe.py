@@ -38,6 +38,10 @@ class Recipe(Weights):
     temperature: PositiveFloat = 1.0
     attention: NonNegativeFloat = 250.0
 
+    def limit(self, steps: int) -> int | None:  # noqa: ARG002
+        """How many different images there are after so many steps; None: as many as wanted."""
+        return None
+
 
 class GeneratorRecipe(Recipe):
     """A generator that learns while the student does.
@@ -63,11 +67,23 @@ class ReplayRecipe(GeneratorRecipe):
     kld: NonNegativeFloat = 1e-5
 
 
-class InversionRecipe(Recipe):
-    """Pixels that are optimised, ``steps`` of Adam at ``pixel_lr``, ``batch`` images a time.
+class RoundsRecipe(Recipe):
+    """A batch of images a round, of ``steps`` of their own, until ``most`` are made in all."""
+
+    steps: PositiveInt
+    most: PositiveInt = 51200
+
+    def limit(self, steps: int) -> int:
+        """The images of all rounds that are due in so many steps of the student."""
+        rounds = -(-steps // self.student_steps), -(-self.most // self.batch)
+        return min(rounds) * self.batch
+
+
+class InversionRecipe(RoundsRecipe):
+    """Pixels that are optimised by Adam at ``pixel_lr``.
 
     ``tv`` and ``l2`` weigh the total variation and the norm of the images, ``jitter`` is by how
-    many pixels they are shifted at most before each step. ``most`` images are made in all.
+    many pixels they are shifted at most before each step.
     """
 
     weighed: ClassVar[tuple[str, ...]] = (*Weights.weighed, "tv", "l2")
@@ -76,14 +92,13 @@ class InversionRecipe(Recipe):
     tv: NonNegativeFloat = 2.5e-5
     l2: NonNegativeFloat = 3e-8
     jitter: int = Field(default=2, ge=0)
-    most: PositiveInt = 51200
 
 
-class ContrastRecipe(Recipe):
-    """A new generator a round, ``steps`` for it and its noise, and a memory bank for contrast.
+class ContrastRecipe(RoundsRecipe):
+    """A new generator a round, which learns with its noise, and a memory bank for contrast.
 
     ``cr`` weighs the contrast, ``tau`` is its temperature, ``bank`` how many negatives are kept,
-    ``embedding`` the length of what is compared. ``most`` images are made in all.
+    ``embedding`` the length of what is compared.
     """
 
     weighed: ClassVar[tuple[str, ...]] = (*Weights.weighed, "cr")
@@ -95,4 +110,3 @@ class ContrastRecipe(Recipe):
     tau: PositiveFloat = 0.2
     bank: PositiveInt = 4096
     embedding: PositiveInt = 128
-    most: PositiveInt = 51200

@@ -24,6 +24,7 @@ from distill.datafree.recipe import (
 from distill.datafree.replay import Replay
 from distill.datafree.synthesiser import Synthesiser
 from distill.methods import METHODS as TRAINED_ON_IMAGES
+from distill.methods.base import refused_option
 from index.errors import UsageError, nearest
 
 Preset = Literal["paper", "fast"]
@@ -127,12 +128,7 @@ def make_recipe(name: str, preset: str, options: Mapping[str, Any]) -> Recipe:
     try:
         recipe = type(found.recipe).model_validate(numbers | dict(options))
     except ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(str(part) for part in problem["loc"])
-        known = ", ".join(type(found.recipe).model_fields)
-        raise UsageError(
-            f"method {name}, option '{key}': {problem['msg']} (its options: {known})"
-        ) from error
+        raise UsageError(refused_option(name, type(found.recipe), error)) from error
     if not any(getattr(recipe, weight) for weight in recipe.weighed):
         raise UsageError(
             f"method {name} has nothing to make images by: all its weights are 0; give one of "

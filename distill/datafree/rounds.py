@@ -13,7 +13,7 @@ from torch import Tensor
 from distill.datafree.generator import to_bytes
 from distill.datafree.pool import ImagePool
 from distill.datafree.purposes import Purpose
-from distill.datafree.recipe import ContrastRecipe, InversionRecipe, Recipe
+from distill.datafree.recipe import Recipe, RoundsRecipe
 from distill.datafree.synthesiser import Compute, Moment, Synthesiser, frozen
 from distill.methods import Method
 from distill.networks import normalise
@@ -25,7 +25,7 @@ class Rounds(Synthesiser):
     Images are kept in 8 bits, as in a file.
     """
 
-    recipe: InversionRecipe | ContrastRecipe
+    recipe: RoundsRecipe
 
     def __init__(self, learner: Method, recipe: Recipe, compute: Compute, folder: Path) -> None:
         super().__init__(learner, recipe, compute, folder)
@@ -59,12 +59,6 @@ class Rounds(Synthesiser):
         """Draw from all rounds."""
         pixels = self.pool.draw(count, moment.generator(Purpose.SHOW))
         return normalise(pixels, self.teacher.card.input, self.compute.device)
-
-    def limit(self, steps: int) -> int:
-        """The images of all rounds that are due in so many steps."""
-        size = self.recipe.batch
-        rounds = -(-steps // self.recipe.student_steps), -(-self.recipe.most // size)
-        return min(rounds) * size
 
     def sample(self, count: int, moment: Moment) -> Tensor:
         """Draw without replacement: (count, S, S, 3) uint8, all where there are no more."""

@@ -19,7 +19,7 @@ from distill.datafree.registry import (
     make_recipe,
 )
 from distill.datafree.synthesiser import batch_norm_taps
-from distill.datafree.trainer import DataFreeTrainer
+from distill.datafree.trainer import DataFreeTrainer, total_steps
 from distill.failures import told_if_out_of_memory
 from distill.finish import Trained
 from distill.methods import Method, find_method
@@ -57,9 +57,8 @@ def complete(options: RunOptions) -> RunOptions:
     _refuse_others(name, options.train)
     if "without" in options.method_options:
         raise UsageError(f"--without is kd3's: {name} has no parts to leave out")
-    if options.keep_images < 0:
-        raise UsageError(f"--keep-images is {options.keep_images}: it must not be negative")
     recipe = make_recipe(name, options.preset or "paper", options.method_options)
+    _check_kept(options.keep_images, recipe, total_steps(options.train))
     return replace(options, method=name, method_options=recipe.model_dump())
 
 
@@ -92,7 +91,6 @@ def train(
     Raises:
         KdcurateError: memory is exhausted, or a loss or a weight is no longer finite.
         MethodError: the teacher does not fit the method.
-        UsageError: more images to keep than the method makes.
     """
     recipe = _recipe(options)
     remedy = f"--option batch= (now {recipe.batch})"
@@ -107,7 +105,6 @@ def train(
             progress=progress,
             processes=processes,
         )
-        trainer.check_sample(options.keep_images)
         steps, seconds = trainer.fit()
         images = _kept(workspace, options, teacher, trainer, folder.name)
     own = {**options.method_options, "preset": options.preset or "paper"}
@@ -127,6 +124,15 @@ def _kept(
 
 def _recipe(options: RunOptions) -> Recipe:
     return make_recipe(options.method, "paper", options.method_options)  # which are all of them
+
+
+def _check_kept(count: int, recipe: Recipe, steps: int) -> None:
+    """Refuse to keep more images than there will be."""
+    if count < 0:
+        raise UsageError(f"--keep-images is {count}: it must not be negative")
+    limit = recipe.limit(steps)
+    if limit is not None and count > limit:
+        raise UsageError(f"--keep-images {count}: in {steps} steps this method makes {limit}")
 
 
 def _refuse_others(name: str, train: TrainOptions) -> None:

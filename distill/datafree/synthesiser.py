@@ -104,10 +104,6 @@ class Synthesiser(nn.Module, ABC):
         B is `count`, or what the recipe adds to it.
         """
 
-    def limit(self, steps: int) -> int | None:  # noqa: ARG002
-        """How many different images there are after so many steps; None: as many as wanted."""
-        return None
-
     def sample(self, count: int, moment: Moment) -> Tensor:
         """Different images (count, S, S, 3) uint8, as they are shown from that moment on.
 

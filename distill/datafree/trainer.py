@@ -31,8 +31,12 @@ from distill.options import TrainOptions
 from distill.processes import Processes, join
 from distill.saving import Saving
 from index.decoding import Pixels
-from index.errors import UsageError
 from index.progress import Progress, Silent
+
+
+def total_steps(options: TrainOptions) -> int:
+    """Return the student's steps in a run with these options; an epoch is 400."""
+    return options.max_steps or options.epochs * STEPS_AN_EPOCH
 
 
 class DataFreeTrainer:
@@ -42,7 +46,7 @@ class DataFreeTrainer:
         learner: the student's loss.
         synthesiser: the kind of what makes the images.
         recipe: its numbers.
-        options: of the training; an epoch is 400 steps.
+        options: of the training.
         folder: of the run.
         identity: what else makes the run that run.
         progress: is told of steps.
@@ -68,7 +72,7 @@ class DataFreeTrainer:
         self._progress = progress or Silent()
         self._began = time.monotonic()
         self._made = dict[str, float]()  # what the images' last step measured
-        self.total_steps = options.max_steps or options.epochs * STEPS_AN_EPOCH
+        self.total_steps = total_steps(options)
         folder.mkdir(parents=True, exist_ok=True)
         self._metrics = MetricsLog(folder / "metrics.jsonl", options.log_every)
         self._processes = processes or join(options.device, options.precision)
@@ -141,18 +145,6 @@ class DataFreeTrainer:
         moment = Moment(-(-self.total_steps // turn) * turn, self._options.seed)
         pixels: Pixels = self._synthesiser.sample(count, moment).numpy()
         return pixels
-
-    def check_sample(self, count: int) -> None:
-        """Refuse, before any work, to keep more images than there will be.
-
-        Raises:
-            UsageError: the method makes fewer in so many steps.
-        """
-        limit = self._synthesiser.limit(self.total_steps)
-        if limit is not None and count > limit:
-            raise UsageError(
-                f"--keep-images {count}: in {self.total_steps} steps this method makes {limit}"
-            )
 
     def _prepare(self, step: int) -> None:
         moment = Moment(step, self._options.seed)

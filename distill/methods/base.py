@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
@@ -101,6 +101,17 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+def refused_option(method: str, options: type[Options], error: ValidationError) -> str:
+    """Return what is wrong with the first option that a method refused, and those it has."""
+    problem = error.errors()[0]
+    path, reason, given = problem["loc"], problem["msg"], problem["input"]
+    option, known = str(path[0]) if path else "", options.model_fields
+    listed = f"(its options: {', '.join(known) or 'none'})"
+    if option and option not in known:
+        return f"method {method} has no option '{option}' {listed}"
+    return f"method {method}, option '{option}': {reason}, not {given!r} {listed}"
+
+
 class Method(nn.Module, ABC):
     """A loss with what it trains: its parameters that require a gradient.
 
@@ -152,21 +163,16 @@ class Method(nn.Module, ABC):
         try:
             return cls.options_type.model_validate(dict(options))
         except ValidationError as error:
-            problem = error.errors()[0]
-            path = problem["loc"]
-            raise UsageError(cls._refusal(path, problem["msg"], problem["input"])) from error
+            raise UsageError(cls._refusal(error)) from error
 
     @classmethod
-    def _refusal(cls, path: Sequence[int | str], reason: str, given: Any) -> str:
-        option, known = str(path[0]) if path else "", cls.options_type.model_fields
-        if option == "without" and option not in known:
+    def _refusal(cls, error: ValidationError) -> str:
+        path, given = error.errors()[0]["loc"], error.errors()[0]["input"]
+        if path[:1] == ("without",) and "without" not in cls.options_type.model_fields:
             return f"--without is kd3's: {cls.name} has no parts to leave out"
-        if option == "without" and len(path) == 1:
+        if path == ("without",):
             return f"--option without={given}: parts are left out with `distill --without PART`"
-        listed = f"(its options: {', '.join(known) or 'none'})"
-        if option and option not in known:
-            return f"method {cls.name} has no option '{option}' {listed}"
-        return f"method {cls.name}, option '{option}': {reason}, not {given!r} {listed}"
+        return refused_option(cls.name, cls.options_type, error)
 
     @classmethod
     def selects_once(cls, options: Options) -> bool:  # noqa: ARG003

@@ -75,3 +75,13 @@ def test_a_build_says_what_to_type_next(
     selected = kdcurate(*words, *QUIET)
     assert selected.code == 0 and "next: kdcurate distill" in selected.err
     assert "next:" not in kdcurate(*given, "--json").err
+
+
+def test_one_file_that_cannot_be_read_is_one_file(
+    kdcurate: Kdcurate, teacher: str, tmp_path: Path
+) -> None:
+    (tmp_path / "crawl").mkdir()
+    (tmp_path / "crawl" / "good.png").write_bytes(png(pixels_of(0)))
+    (tmp_path / "crawl" / "bad.png").write_bytes(b"")
+    build = ("build-index", tmp_path / "crawl", "-w", tmp_path / "ws", "--embedder", teacher)
+    assert "of this workspace, 1 file could not be read:\n  1: empty file" in kdcurate(*build).err

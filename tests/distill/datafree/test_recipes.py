@@ -68,10 +68,12 @@ def test_options_replace_numbers_and_a_whole_recipe_is_an_option() -> None:
 
 
 def test_what_makes_no_sense_is_named() -> None:
-    with pytest.raises(UsageError, match="method dafl, option 'jitter'.*its options: bn, oh"):
+    with pytest.raises(UsageError, match="dafl has no option 'jitter' .*options: bn, oh"):
         make_recipe("dafl", "paper", {"jitter": 2})
     with pytest.raises(UsageError, match="method cmi, option 'cr'"):
         make_recipe("cmi", "paper", {"cr": -1})
+    with pytest.raises(UsageError, match="option 'bank': .* a valid integer.*not 'many'"):
+        make_recipe("cmi", "paper", {"bank": "many"})
     nothing = {"bn": 0, "oh": 0, "cr": 0, "adv": 0}
     with pytest.raises(UsageError, match="method cmi has nothing to make images by: all.*act, cr"):
         make_recipe("cmi", "paper", nothing)

@@ -169,7 +169,11 @@ def test_the_processes_that_a_run_joined_are_joined_once(
         ({"preset": "slow"}, "--preset is 'slow': choose one of paper, fast"),
         ({"keep_images": -1}, "--keep-images is -1"),
         ({"method_options": {"without": ["dynamic"]}}, "--without is kd3's: dafl has no parts"),
-        ({"method_options": {"cr": 1}}, "method dafl, option 'cr'"),
+        ({"method_options": {"cr": 1}}, "method dafl has no option 'cr'"),
+        (
+            {"method": "cmi", "preset": "fast", "keep_images": 10**6},
+            "--keep-images 1000000: in [0-9]+ steps this method makes [0-9]+$",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_named(card: Path, given: dict[str, Any], named: str) -> None:

@@ -19,7 +19,7 @@ from distill.methods import Batch, Losses
 from distill.metrics import read_metrics
 from distill.networks import InputSpec, load_network
 from distill.options import TrainOptions
-from index.errors import KdcurateError, UsageError, WorkspaceError
+from index.errors import KdcurateError, WorkspaceError
 from index.progress import Silent
 
 from ..helpers import tiny
@@ -224,15 +224,19 @@ def test_samples_are_different_images_and_more_of_them_begin_alike(
     assert len(np.unique(many.reshape(13, -1), axis=0)) == 13
 
 
-def test_no_more_images_can_be_kept_than_are_made(tmp_path: Path) -> None:
-    made = trainer("cmi", tmp_path / "cmi", max_steps=8)  # three rounds of 6
-    made.check_sample(18)
-    with pytest.raises(UsageError, match="--keep-images 19: in 8 steps this method makes 18"):
-        made.check_sample(19)
-    few = trainer("cmi", tmp_path / "few", max_steps=8, recipe={"most": 7})
-    with pytest.raises(UsageError, match="makes 12"):
-        few.check_sample(13)
-    trainer("dafl", tmp_path / "dafl").check_sample(10**9)
+# A turn of 3 steps is a round of 6: three in 8 steps.
+@pytest.mark.parametrize("more, made", [({}, 18), ({"most": 7}, 12)])
+def test_a_recipe_knows_how_many_images_will_be_made(
+    more: dict[str, int], made: int, tmp_path: Path
+) -> None:
+    used = trainer("cmi", tmp_path, recipe=more)
+    used.fit()
+    assert used.synthesiser.recipe.limit(8) == made
+    assert len(used.sample(100)) == made
+
+
+def test_a_generator_makes_as_many_images_as_are_wanted() -> None:
+    assert make_recipe("dafl", "paper", {}).limit(1) is None
 
 
 # What goes wrong
