@@ -22,7 +22,8 @@ from distill.networks import normalise
 class Rounds(Synthesiser):
     """Before the first step and after every `student_steps` a round, up to `most` images.
 
-    Images are kept in 8 bits, as in a file.
+    Where no term asks the student, all of these rounds are before the first step. Images are kept
+    in 8 bits, as in a file.
     """
 
     recipe: RoundsRecipe
@@ -50,6 +51,13 @@ class Rounds(Synthesiser):
         """Tell whether a round is due: images are made for minutes."""
         due = moment.step // self.recipe.student_steps + 1
         return self.pool.parts < due and len(self.pool) < self.recipe.most
+
+    def ahead(self, steps: int) -> range:
+        """Without L_adv images are the same whenever they are made: all that are still to come."""
+        if self.recipe.adv:
+            return range(0)
+        turn, rounds = self.recipe.student_steps, self.recipe.limit(steps) // self.recipe.batch
+        return range(self.pool.parts * turn, rounds * turn, turn)
 
     @abstractmethod
     def make(self, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:

@@ -97,6 +97,10 @@ class Synthesiser(nn.Module, ABC):
         """Tell whether `prepare` takes long, so that it is worth a checkpoint before and after."""
         return False
 
+    def ahead(self, steps: int) -> range:  # noqa: ARG002
+        """Of so many steps, those whose `prepare` need not wait for the student to come so far."""
+        return range(0)
+
     @abstractmethod
     def images(self, count: int, moment: Moment) -> Tensor:
         """Hand out images (B, 3, S, S) for a step, normalised and without gradient.

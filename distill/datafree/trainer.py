@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import time
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +119,7 @@ class DataFreeTrainer:
         step = self._resume()
         self._learner.train()
         self._synthesiser.train()
+        self._make_ahead(step)
         with (
             self._progress.step("Training", self.total_steps, "steps") as advance,
             self._saving.steps(self.total_steps),
@@ -146,22 +146,38 @@ class DataFreeTrainer:
         pixels: Pixels = self._synthesiser.sample(count, moment).numpy()
         return pixels
 
+    def _make_ahead(self, step: int) -> None:
+        """Let all images be made that need not wait for the student, a checkpoint a round."""
+        rounds = self._synthesiser.ahead(self.total_steps)
+        if not rounds:
+            return
+        with self._progress.step("Making images", len(rounds), "rounds") as advance:
+            for due in rounds:
+                self._make(Moment(due, self._options.seed), step)
+                self._saving.write(step)
+                advance(1)
+
     def _prepare(self, step: int) -> None:
         moment = Moment(step, self._options.seed)
-        torch.manual_seed(moment.generator(Purpose.LEARN).initial_seed())
-        slow = self._synthesiser.is_slow(moment)
-        if slow and self._saving.step < step:
+        if not self._synthesiser.is_slow(moment):
+            self._make(moment, step)
+            return
+        if self._saving.step < step:
             self._saving.write(step)
-        with self._saving.heard() if slow else nullcontext():
-            made = self._synthesiser.prepare(moment)
+        with self._saving.heard():
+            self._make(moment, step)
+        self._saving.write(step)
+
+    def _make(self, moment: Moment, step: int) -> None:
+        """Let images, or their generator, take the turn of a moment, after so many steps."""
+        torch.manual_seed(moment.generator(Purpose.LEARN).initial_seed())
+        made = self._synthesiser.prepare(moment)
         if not made:
             return
         check_finite(
             made["total"], step, self.checkpoint_path, whose="images", remedy=self._lower_rate
         )
         self._made = {f"images_{name}": value for name, value in made.items()}
-        if slow:
-            self._saving.write(step)
 
     def _take_step(self, step: int) -> dict[str, float]:
         moment = Moment(step, self._options.seed)

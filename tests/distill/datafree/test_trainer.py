@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,14 @@ import torch
 from distill import checkpoint, saving
 from distill.datafree.learner import make_learner
 from distill.datafree.registry import data_free_names, find_data_free, make_recipe
+from distill.datafree.synthesiser import Moment
 from distill.datafree.trainer import DataFreeTrainer
 from distill.methods import Batch, Losses
 from distill.metrics import read_metrics
 from distill.networks import InputSpec, load_network
 from distill.options import TrainOptions
 from index.errors import KdcurateError, WorkspaceError
-from index.progress import Silent
+from index.progress import Advance, Silent
 
 from ..helpers import tiny
 from ..training import AtStep, Said, StopAfter, Stopped
@@ -36,6 +39,19 @@ def trainer(name: str, folder: Path, progress: Silent | None = None, **given: An
     learner = make_learner(recipe, tiny(0), tiny(1))
     kind = find_data_free(name).synthesiser
     return DataFreeTrainer(learner, kind, recipe, options, folder, progress=progress)
+
+
+class Parts(Silent):
+    """Notes how many rounds lie in a pool whenever a step of the work advances."""
+
+    def __init__(self, pool: Path) -> None:
+        self.seen: list[tuple[str, list[int]]] = []
+        self._pool = pool
+
+    @contextmanager
+    def step(self, name: str, total: int | None, unit: str) -> Iterator[Advance]:
+        self.seen.append((name, []))
+        yield lambda _: self.seen[-1][1].append(len(list(self._pool.glob("*.npy"))))
 
 
 def parts(made: DataFreeTrainer) -> dict[str, Any]:
@@ -90,9 +106,9 @@ def test_where_steps_are_slow_the_clock_says_when_to_save(
     assert saved == [1, 2, 3]
 
 
-@pytest.mark.parametrize("name", ["deepinversion", "cmi"])
+@pytest.mark.parametrize("name, fatal", [("deepinversion", 2), ("cmi", 4)])
 def test_a_round_whose_checkpoint_was_not_written_is_made_again(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, fatal: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its file lies there and counts for nothing."""
     whole = trainer(name, tmp_path / "whole")
@@ -103,7 +119,7 @@ def test_a_round_whose_checkpoint_was_not_written_is_made_again(
     def save(path: Path, state: dict[str, Any]) -> None:
         nonlocal calls
         calls += 1
-        if calls == 4:  # behind the second round, at step 3
+        if calls == fatal:  # behind the second round, of cmi at step 3
             raise Stopped
         kept(path, state)
 
@@ -121,7 +137,7 @@ def test_a_round_whose_checkpoint_was_not_written_is_made_again(
     ]
 
 
-@pytest.mark.parametrize("name", ["dafl", "deepinversion"])
+@pytest.mark.parametrize("name", ["dafl", "adi"])
 @pytest.mark.parametrize("at", ["prepare", "images"])
 def test_a_ctrl_c_loses_no_step(
     name: str, at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -144,11 +160,45 @@ def test_a_ctrl_c_loses_no_step(
     with pytest.raises(KeyboardInterrupt):
         stopped.fit()
     monkeypatch.setattr(kind, at, usual)
-    saved = 3 if (name, at) == ("deepinversion", "prepare") else 4
+    saved = 3 if (name, at) == ("adi", "prepare") else 4
     assert progress.said == [f"the run goes on from step {saved} of 8"]
     again = trainer(name, tmp_path / "stopped", progress, **given)
     again.fit()
     assert progress.said[1:] == [f"resuming at step {saved} of 8"]
+    same(whole, again)
+
+
+def test_images_that_do_not_ask_the_student_are_made_before_it_learns(tmp_path: Path) -> None:
+    """The same as in their turns; those that do ask it wait for theirs."""
+    made = trainer("deepinversion", tmp_path / "ahead", Parts(tmp_path / "ahead" / "pool"))
+    made.fit()
+    assert made._progress.seen == [("Making images", [1, 2, 3]), ("Training", [3] * 9)]
+    turns = trainer("deepinversion", tmp_path / "turns")
+    for step in range(8):
+        turns.synthesiser.prepare(Moment(step, 0))
+    for number in range(3):
+        one, other = (tmp_path / name / "pool" / f"0000{number}.npy" for name in ("ahead", "turns"))
+        assert one.read_bytes() == other.read_bytes()
+    waiting = trainer("adi", tmp_path / "adi", Parts(tmp_path / "adi" / "pool"))
+    waiting.fit()
+    assert waiting._progress.seen == [("Training", [0, 1, 1, 1, 2, 2, 2, 3, 3])]
+    few = trainer("deepinversion", tmp_path / "few", recipe={"most": 7}).synthesiser
+    assert list(few.ahead(8)) == [0, 3]  # of 6 images each
+
+
+def test_a_ctrl_c_while_images_are_made_ahead_loses_the_round_alone(tmp_path: Path) -> None:
+    whole = trainer("deepinversion", tmp_path / "whole")
+    whole.fit()
+
+    def press() -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer("deepinversion", tmp_path / "stopped", AtStep(2, press)).fit()
+    progress = Parts(tmp_path / "stopped" / "pool")
+    again = trainer("deepinversion", tmp_path / "stopped", progress)
+    again.fit()
+    assert progress.seen[0] == ("Making images", [3])
     same(whole, again)
 
 
