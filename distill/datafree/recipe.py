@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from distill.methods.base import Options
 
@@ -68,15 +68,28 @@ class ReplayRecipe(GeneratorRecipe):
 
 
 class RoundsRecipe(Recipe):
-    """A batch of images a round, of ``steps`` of their own, until ``most`` are made in all."""
+    """A batch of images a round, of ``steps`` of their own, until ``most`` are made in all.
+
+    ``warmup`` rounds at least are before the student's first step, or all where L_adv does not ask
+    it: the images are then the same whenever they are made.
+    """
 
     steps: PositiveInt
     most: PositiveInt = 51200
+    warmup: NonNegativeInt = 0
 
     def limit(self, steps: int) -> int:
         """The images of all rounds that are due in so many steps of the student."""
-        rounds = -(-steps // self.student_steps), -(-self.most // self.batch)
-        return min(rounds) * self.batch
+        return self.rounds(steps) * self.batch
+
+    def rounds(self, steps: int) -> int:
+        """How many there are in so many steps of the student: one for ``student_steps``."""
+        return min(-(-steps // self.student_steps), -(-self.most // self.batch))
+
+    def ahead(self, steps: int) -> int:
+        """How many of them are before the student's first."""
+        due = self.rounds(steps)
+        return min(self.warmup, due) if self.adv else due
 
 
 class InversionRecipe(RoundsRecipe):

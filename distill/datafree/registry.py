@@ -44,7 +44,10 @@ class DataFree:
 SMALL = {"width": 32, "batch": 128}  # of a generator, for a CPU
 SHOWN_AGAIN = {"augment": "crop"}  # an image of a pool is seen many times
 INVERTED = InversionRecipe(bn=10, oh=1, student_steps=400, temperature=20)
-FAST_INVERSION = {"steps": 200, "batch": 128, "student_steps": 100}
+FAST_ROUNDS = {"batch": 128, "student_steps": 100}
+FAST_INVERSION = {"steps": 200, **FAST_ROUNDS}
+# Half of the rounds: a student that sees few images for long learns them by heart.
+WARMUP = {"warmup": 20}
 
 METHODS: dict[str, DataFree] = {
     "dafl": DataFree(Adversary, GeneratorRecipe(oh=1, bal=20, act=1e-3), SMALL),
@@ -62,13 +65,13 @@ METHODS: dict[str, DataFree] = {
     "adi": DataFree(
         Inversion,
         INVERTED.model_copy(update={"adv": 1.0, "divergence": "js"}),
-        FAST_INVERSION,
+        FAST_INVERSION | WARMUP,
         SHOWN_AGAIN,
     ),
     "cmi": DataFree(
         Contrast,
         ContrastRecipe(bn=1, oh=1, adv=0.5, student_steps=400, temperature=20),
-        {**SMALL, "steps": 100, "student_steps": 100},
+        {**SMALL, "steps": 100, **FAST_ROUNDS, **WARMUP},
         SHOWN_AGAIN,
     ),
     "pre": DataFree(

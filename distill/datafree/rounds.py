@@ -20,10 +20,9 @@ from distill.networks import normalise
 
 
 class Rounds(Synthesiser):
-    """Before the first step and after every `student_steps` a round, up to `most` images.
+    """One for every `student_steps`, before them, up to `most` images; some or all are made ahead.
 
-    Where no term asks the student, all of these rounds are before the first step. Images are kept
-    in 8 bits, as in a file.
+    Images are kept in 8 bits, as in a file.
     """
 
     recipe: RoundsRecipe
@@ -39,7 +38,7 @@ class Rounds(Synthesiser):
         """
         if not self.is_slow(moment):
             return {}
-        self.begun = moment.step > 0
+        self.begun = self.pool.parts >= max(1, self.recipe.warmup)
         with frozen(self.learner):
             images, made = self.make(moment.generator(Purpose.MAKE))
         if not images.isfinite().all():  # no loss was measured after the last step
@@ -53,11 +52,9 @@ class Rounds(Synthesiser):
         return self.pool.parts < due and len(self.pool) < self.recipe.most
 
     def ahead(self, steps: int) -> range:
-        """Without L_adv images are the same whenever they are made: all that are still to come."""
-        if self.recipe.adv:
-            return range(0)
-        turn, rounds = self.recipe.student_steps, self.recipe.limit(steps) // self.recipe.batch
-        return range(self.pool.parts * turn, rounds * turn, turn)
+        """The turns of those rounds that are still to be made before the student's first step."""
+        turn = self.recipe.student_steps
+        return range(self.pool.parts * turn, self.recipe.ahead(steps) * turn, turn)
 
     @abstractmethod
     def make(self, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:

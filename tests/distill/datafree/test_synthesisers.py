@@ -249,8 +249,9 @@ def test_optimised_pixels_please_the_teacher_more(tmp_path: Path) -> None:
 
 def test_adaptive_inversion_is_told_of_the_student(tmp_path: Path) -> None:
     assert "adv" not in make("deepinversion", tmp_path / "di").prepare(Moment(1, 0))
-    first = make("adi", tmp_path / "1", tiny(1)).prepare(Moment(1, 0))
-    second = make("adi", tmp_path / "2", tiny(2)).prepare(Moment(1, 0))
+    one, other = make("adi", tmp_path / "1", tiny(1)), make("adi", tmp_path / "2", tiny(2))
+    assert one.prepare(Moment(0, 0)) == other.prepare(Moment(0, 0))  # neither has learned
+    first, second = (made.prepare(Moment(400, 0)) for made in (one, other))
     assert first["adv"] < 0 and first["adv"] != second["adv"]
 
 

@@ -186,6 +186,26 @@ def test_images_that_do_not_ask_the_student_are_made_before_it_learns(tmp_path: 
     assert list(few.ahead(8)) == [0, 3]  # of 6 images each
 
 
+@pytest.mark.parametrize("name", ["adi", "cmi"])
+def test_a_warmup_is_made_ahead_without_asking_a_student_that_knows_nothing(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = trainer(name, tmp_path, Parts(tmp_path / "pool"), recipe={"warmup": 2})
+    asked: list[int] = []
+    adversarial = type(made.synthesiser).adversarial
+    monkeypatch.setattr(
+        type(made.synthesiser),
+        "adversarial",
+        lambda self, *given: (asked.append(self.pool.parts), adversarial(self, *given))[1],
+    )
+    made.fit()
+    assert made._progress.seen == [
+        ("Making images", [1, 2]),
+        ("Training", [2] * 7 + [3] * 2),
+    ]
+    assert asked == [2] * 3  # three steps of the third round
+
+
 def test_a_ctrl_c_while_images_are_made_ahead_loses_the_round_alone(tmp_path: Path) -> None:
     whole = trainer("deepinversion", tmp_path / "whole")
     whole.fit()
