@@ -43,6 +43,7 @@ class Browser:
         self._process = subprocess.Popen(
             command,
             pass_fds=(theirs_in, theirs_out),
+            env=os.environ | {"TMPDIR": str(profile.parent)},  # a killed one leaves files there
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
