@@ -11,6 +11,7 @@ import torch
 from distill.augment import AUGMENTATIONS
 from distill.schedule import SCHEDULES
 from index.errors import UsageError
+from index.seeds import check_seed
 
 # What a round reads: what the student said in training and, of a share, says now; or all anew.
 REFRESH = ("lazy", "full")
@@ -157,11 +158,9 @@ class TrainOptions:
         for name in _COUNTS & given.keys():
             if given[name] < 1:
                 refuse(name, "be at least 1")
-        for name in ("rounds", "seed"):
-            if given[name] < 0:
-                refuse(name, "not be negative")
-        if given["seed"] >= 2**63:
-            refuse("seed", "be below 2^63")
+        if given["rounds"] < 0:
+            refuse("rounds", "not be negative")
+        check_seed(self.seed)
         for name in {"lr", "clip_norm"} & given.keys():
             if not 0 < given[name] < math.inf:
                 refuse(name, "be above 0")

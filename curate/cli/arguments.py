@@ -19,10 +19,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
 
 def _seed(value: int) -> int:
-    from index.errors import UsageError
+    from index.seeds import check_seed
 
-    if not 0 <= value < 2**63:  # what PyTorch, NumPy and DuckDB all take
-        raise UsageError(f"--seed is {value}: it must lie between 0 and 2^63 - 1")
+    check_seed(value)
     return value
 
 

@@ -56,7 +56,7 @@ def test_a_run_that_fails_at_once_names_no_checkpoint(tmp_path: Path) -> None:
         ({"checkpoint_every": 0}, "--checkpoint-every is 0"),
         ({"rounds": -1}, "--rounds is -1"),
         ({"seed": -1}, "--seed is -1"),
-        ({"seed": 2**63}, "--seed is 9223372036854775808: it must be below"),
+        ({"seed": 2**63}, "--seed is 9223372036854775808: it must lie between"),
         ({"lr": 0.0}, "--lr is 0.0"),
         ({"clip_norm": -1.0}, "--clip-norm is -1.0: it must be above 0"),
         ({"clip_norm": math.inf}, "--clip-norm is inf"),
