@@ -170,15 +170,24 @@ def test_the_processes_that_a_run_joined_are_joined_once(
         ({"keep_images": -1}, "--keep-images is -1"),
         ({"method_options": {"without": ["dynamic"]}}, "--without is kd3's: dafl has no parts"),
         ({"method_options": {"cr": 1}}, "method dafl has no option 'cr'"),
-        (
-            {"method": "cmi", "preset": "fast", "keep_images": 10**6},
-            "--keep-images 1000000: in [0-9]+ steps this method makes [0-9]+$",
-        ),
     ],
 )
 def test_what_does_not_go_together_is_named(card: Path, given: dict[str, Any], named: str) -> None:
     with pytest.raises(UsageError, match=named):
         complete(asked(card, **given))
+
+
+@pytest.mark.parametrize("more, made", [({}, 18), ({"most": 7}, 12)])
+def test_no_more_images_can_be_kept_than_are_made(
+    card: Path, more: dict[str, int], made: int
+) -> None:
+    recipe = {"batch": 6, "student_steps": 3, **more}  # three rounds of 6 in 8 steps
+    given = {"method": "cmi", "method_options": recipe, "train": replace(TRAIN, max_steps=8)}
+    assert complete(asked(card, **given, keep_images=made)).keep_images == made
+    named = f"^--keep-images {made + 1}: in 8 steps this method makes {made}$"
+    with pytest.raises(UsageError, match=named):
+        complete(asked(card, **given, keep_images=made + 1))
+    assert complete(asked(card, keep_images=10**9)).keep_images == 10**9  # of dafl
 
 
 def test_an_unknown_method_is_told_of_all(card: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import math
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -137,8 +138,10 @@ def test_a_round_whose_checkpoint_was_not_written_is_made_again(
     ]
 
 
-@pytest.mark.parametrize("name", ["dafl", "adi"])
-@pytest.mark.parametrize("at", ["prepare", "images"])
+@pytest.mark.parametrize(
+    "name, at",
+    [*product(("dafl", "adi"), ("prepare", "images")), ("deepinversion", "images")],
+)
 def test_a_ctrl_c_loses_no_step(
     name: str, at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,7 +209,7 @@ def test_a_warmup_is_made_ahead_without_asking_a_student_that_knows_nothing(
     assert asked == [2] * 3  # three steps of the third round
 
 
-def test_a_ctrl_c_while_images_are_made_ahead_loses_the_round_alone(tmp_path: Path) -> None:
+def test_a_ctrl_c_while_images_are_made_ahead_keeps_the_rounds_before(tmp_path: Path) -> None:
     whole = trainer("deepinversion", tmp_path / "whole")
     whole.fit()
 
