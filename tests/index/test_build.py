@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -236,7 +236,8 @@ class KillsDecoders(Quadrants):
     def __call__(self, pixels: Pixels) -> NDArray[np.float32]:
         for process in multiprocessing.active_children():
             assert process.pid is not None
-            os.kill(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # the pool reaps those that are dead as well
+                os.kill(process.pid, signal.SIGKILL)
             process.join()
         return super().__call__(pixels)
 
