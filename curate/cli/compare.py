@@ -44,6 +44,13 @@ def compare(
         int,
         typer.Option(help="Of each row of a kd3 selection a second one, with so many rounds."),
     ] = 0,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PART",
+            help="Of kd3 further rows without this part of it; repeatable.",
+        ),
+    ] = None,
     seeds: Annotated[int, typer.Option(help="Trainings of each row, with the seeds 0, 1, ...")] = 3,
     max_steps: Annotated[int, typer.Option(help="Steps of every training: all have the same.")] = (
         1500
@@ -60,6 +67,9 @@ def compare(
     where: Annotated[
         str | None, typer.Option(metavar="PREDICATE", help="As in `select`, for every strategy.")
     ] = None,
+    where_timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", help="As in `select`, before anything is trained.")
+    ] = 30,
     reference: Annotated[
         list[str] | None, typer.Option(metavar="SOURCE", help="As in `select`.")
     ] = None,
@@ -100,6 +110,7 @@ def compare(
     from curate.comparing import compare as run
     from curate.comparing.grid import BASELINE
     from curate.options import SelectOptions
+    from curate.query import check_timeout
     from distill.datafree.registry import canonical
     from distill.options import TrainOptions
     from index.catalog import Catalog
@@ -107,6 +118,7 @@ def compare(
 
     if sum((json, csv, markdown)) > 1:
         raise UsageError("choose one of --json, --csv, --markdown")
+    check_timeout(where_timeout, "--where-timeout")
     chosen, named = _names(strategies), _names(manifests)
     if baseline and BASELINE not in chosen:
         if chosen or not named or budget is not None:
@@ -122,6 +134,8 @@ def compare(
         manifests=named,
         seeds=seeds,
         rounds=rounds,
+        without=tuple(without or ()),
+        where_timeout=where_timeout,
         select=SelectOptions(
             strategy=BASELINE,
             budget=None if budget is None else parse_budget(budget),

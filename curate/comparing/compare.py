@@ -77,7 +77,7 @@ def plan(catalog: Catalog, grid: Grid) -> list[dict[str, Any]]:
         entry = _entry(grid, cell, manifests, teacher)
         found.append(
             {
-                "method": row.method,
+                "method": row.learned_by,
                 "selection": row.chosen_by,
                 "rounds": row.rounds,
                 "seed": cell.seed,
@@ -95,13 +95,13 @@ def _checked(catalog: Catalog, grid: Grid) -> list[Row]:
     grid.check(index=first_embedder(catalog) is not None)
     check_labelled(grid.evaluate_on)
     if grid.strategies:
-        grid.select.check_crawl(catalog)
+        grid.select.check_crawl(catalog, grid.where_timeout)
     selections = selections_of(catalog, grid)
     rows = grid.rows(selections)
     grid.check_rows(rows)
     check_recorded(catalog, grid, selections)
     check_pool(catalog, grid, rows)
-    for row in {(row.method, row.rounds): row for row in rows}.values():
+    for row in {(row.learned_by, row.rounds): row for row in rows}.values():
         options = _options(grid, Cell(row, 0), "none yet" if row.selection else None)
         make_method(options, load_network(grid.teacher))
     return rows
@@ -138,13 +138,14 @@ def _options(grid: Grid, cell: Cell, manifest: str | None) -> RunOptions:
     if method in grid.own_images:  # which are seen as they were made, in as many steps
         preset = grid.preset or "paper"
         train = replace(train, augment=training_of(method, preset)["augment"])
+    left_out = {"without": [cell.row.left_out]} if cell.row.left_out else {}
     options = RunOptions(
         manifest=manifest,
         teacher=grid.teacher,
         student=grid.student,
         method=method,
         train=train,
-        method_options=dict(grid.method_options.get(method, {})),
+        method_options={**grid.method_options.get(method, {}), **left_out},
         evaluate_on=grid.evaluate_on,
         cache_budget_gib=grid.cache_budget_gib,
         workers=grid.workers,

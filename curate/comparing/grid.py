@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -37,11 +38,20 @@ class Selection:
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the table: a method, its images (None: the method makes its own), its rounds."""
+    """One row of the table: a method, its images (None: the method makes its own), its rounds.
+
+    `left_out` is the part that an ablation leaves out of the method.
+    """
 
     method: str
     selection: Selection | None
     rounds: int = 0
+    left_out: str | None = None
+
+    @property
+    def learned_by(self) -> str:
+        """The method, and what is left out of it, in words."""
+        return f"{self.method} --without {self.left_out}" if self.left_out else self.method
 
     @property
     def chosen_by(self) -> str:
@@ -52,7 +62,7 @@ class Row:
     def label(self) -> str:
         """The row in words."""
         how = f", {self.rounds} rounds" if self.rounds else ""
-        return f"{self.method} on {self.chosen_by}{how}"
+        return f"{self.learned_by} on {self.chosen_by}{how}"
 
 
 @dataclass(frozen=True)
@@ -69,6 +79,9 @@ class Grid:
         train: of every training; its seed and rounds do not count.
         evaluate_on: labelled data for the accuracy after the last step.
         rounds: where above 0, a second row for every selection that listens to a student.
+        without: parts of a method that has parts, as kd3; a further row without each of them.
+        where_timeout: seconds that `select.where` may take over all images; None: as long as it
+            takes.
         method_options: options by the name of their method.
         reference: sources of the reference images, for strategies that need some.
         preset: of the methods that make their own images.
@@ -85,6 +98,8 @@ class Grid:
     manifests: tuple[str, ...] = ()
     seeds: int = 1
     rounds: int = 0
+    without: tuple[str, ...] = ()
+    where_timeout: float | None = None
     method_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     reference: tuple[str, ...] = ()
     preset: str | None = None
@@ -151,17 +166,21 @@ class Grid:
         return replace(options, seed=seed) if options.seeded else options
 
     def rows(self, selections: list[Selection]) -> list[Row]:
-        """Return the rows: every method with every selection, and again with rounds."""
+        """Return the rows: methods, whole and less a part, with every selection and its rounds."""
         rows: list[Row] = []
         for method in self.methods:
             if method in self.own_images:
                 rows.append(Row(method, None))
                 continue
-            for selection in selections:
-                rows.append(Row(method, selection))
+            for left_out, selection in product(self._left_out(method), selections):
+                rows.append(Row(method, selection, left_out=left_out))
                 if self.rounds and selection.listens:
-                    rows.append(Row(method, selection, self.rounds))
+                    rows.append(Row(method, selection, self.rounds, left_out))
         return rows
+
+    def _left_out(self, method: str) -> tuple[str | None, ...]:
+        """What the rows of a method leave out of it: nothing, and where it has parts, each."""
+        return (None, *self.without) if has_parts(method) else (None,)
 
     def comparison(self) -> str:
         """Return its name: that of the same comparison with more rows or seeds is the same."""
@@ -183,7 +202,7 @@ class Grid:
 
     def _check_names(self) -> None:
         """A name stands for one row in the catalog, whether of a strategy or of a manifest."""
-        for option in ("methods", "strategies", "manifests"):
+        for option in ("methods", "strategies", "manifests", "without"):
             names = getattr(self, option)
             twice = next((name for name in names if names.count(name) > 1), None)
             if twice is not None:
@@ -234,8 +253,26 @@ class Grid:
         for method in self.method_options:
             if method not in self.methods:
                 raise UsageError(f"--option is for {method}, and --methods has none of that name")
+        self._check_without()
         if not (self.strategies or self.manifests or self.own_images.issuperset(self.methods)):
             raise UsageError("nothing to train on: give --strategies or --manifests")
+
+    def _check_without(self) -> None:
+        if self.without and not any(map(has_parts, set(self.methods) - self.own_images)):
+            raise UsageError(
+                f"--without {self.without[0]} is a part of kd3, and --methods has none of that "
+                "name: name kd3 too, or leave it out"
+            )
+        if "dynamic" in self.without:
+            raise UsageError(
+                "--without dynamic: rows without rounds are just that; give --rounds N to have "
+                "both side by side"
+            )
+
+
+def has_parts(method: str) -> bool:
+    """Tell whether parts can be left out of a method that learns from images of the crawl."""
+    return "without" in find_method(method).options_type.model_fields
 
 
 def selection_digest(teacher: str, options: SelectOptions, reference: tuple[str, ...]) -> str:

@@ -38,7 +38,7 @@ class Entry:
         return {
             "comparison": self.comparison,
             "terms": self.terms,
-            "method": self.row.method,
+            "method": self.row.learned_by,
             "selection": self.row.chosen_by,
             "rounds": self.row.rounds,
             "seed": self.seed,

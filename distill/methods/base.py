@@ -167,11 +167,14 @@ class Method(nn.Module, ABC):
 
     @classmethod
     def _refusal(cls, error: ValidationError) -> str:
-        path, given = error.errors()[0]["loc"], error.errors()[0]["input"]
+        first = error.errors()[0]
+        path, given = first["loc"], first["input"]
         if path[:1] == ("without",) and "without" not in cls.options_type.model_fields:
             return f"--without is kd3's: {cls.name} has no parts to leave out"
         if path == ("without",):
             return f"--option without={given}: parts are left out with `distill --without PART`"
+        if path[:1] == ("without",) and first["type"] == "literal_error":
+            return f"--without {given} is no part of {cls.name}: give {first['ctx']['expected']}"
         return refused_option(cls.name, cls.options_type, error)
 
     @classmethod

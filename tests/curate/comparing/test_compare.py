@@ -228,6 +228,38 @@ def test_manifests_are_rows_and_rounds_are_rows_of_those_that_listen(
         compare(catalog, replace(small, manifests=("absent",)))
 
 
+def test_a_part_that_is_left_out_is_a_row_of_its_own(asked: Grid, pool: Pool) -> None:
+    small = replace(
+        asked, strategies=("msp",), seeds=1, without=("mix_distribution", "classifier_sharing")
+    )
+    found = {line.method: line for line in compare(pool.catalog, small)}
+    ablations = [f"kd3 --without {part}" for part in small.without]
+    assert set(found) == {"kd", "kd3", *ablations}
+    runs = query(
+        pool.catalog.workspace,
+        "SELECT c.method, r.method, r.options->'without', r.accuracy FROM comparisons c "
+        "JOIN runs r ON r.name = c.run ORDER BY 1",
+    )
+    assert [(shown, name) for shown, name, _, _ in runs] == [
+        ("kd", "kd"),
+        ("kd3", "kd3"),
+        *((shown, "kd3") for shown in sorted(ablations)),
+    ]
+    assert [left and json.loads(left) for _, _, left, _ in runs[2:]] == [
+        ["classifier_sharing"],
+        ["mix_distribution"],
+    ]
+    assert {shown: accuracy for shown, _, _, accuracy in runs} == {
+        shown: line.accuracy for shown, line in found.items()
+    }
+    assert found["kd3 --without classifier_sharing"].params < found["kd3"].params
+    heard = Heard()
+    assert {one.method: one for one in compare(pool.catalog, small, progress=heard)} == found
+    assert heard.steps == 0
+    with pytest.raises(UsageError, match="--without balance is no part of kd3: give 'classifier_"):
+        compare(pool.catalog, replace(small, without=("balance",)))
+
+
 def test_what_would_fail_is_refused_before_anything_is_trained(asked: Grid, pool: Pool) -> None:
     with pytest.raises(DataError, match=r"absent\.parquet"):
         compare(pool.catalog, replace(asked, evaluate_on="absent.parquet"))

@@ -40,6 +40,23 @@ def test_every_method_meets_every_selection_and_rounds_are_rows_of_their_own() -
     assert len(grid().rows([RANDOM, KD3])) == 4
 
 
+def test_each_part_that_is_left_out_is_a_row_of_the_methods_that_have_parts() -> None:
+    asked = grid(rounds=4, methods=("kd", "kd3", "dafl"), without=("weighting", "mix_distribution"))
+    asked.check()
+    found = asked.rows([RANDOM, KD3])
+    wholes, ablations = [], []
+    for row in found:
+        (wholes if row.left_out is None else ablations).append(row)
+    assert wholes == grid(rounds=4, methods=("kd", "kd3", "dafl")).rows([RANDOM, KD3])
+    each = [(RANDOM, 0), (KD3, 0), (KD3, 4)]
+    assert ablations == [
+        Row("kd3", one, rounds, part)
+        for part in ("weighting", "mix_distribution")
+        for one, rounds in each
+    ]
+    assert ablations[2].label == "kd3 --without weighting on kd3, 4 rounds"
+
+
 def test_a_method_that_makes_its_own_images_is_one_row() -> None:
     asked = grid(methods=("dafl", "kd"), rounds=4)
     asked.check()
@@ -129,6 +146,12 @@ def test_a_manifest_is_named_after_what_makes_it(teacher: str, student: str) -> 
         ),
         ({"manifests": (OWN_IMAGES,)}, "--manifests names 'own images'"),
         ({"preset": "fast"}, "--preset fast is for methods that make their own images"),
+        ({"without": ("dynamic",)}, "--without dynamic: rows without rounds .*--rounds N"),
+        ({"without": ("weighting", "weighting")}, "--without names 'weighting' twice"),
+        (
+            {"without": ("weighting",), "methods": ("kd", "dafl")},
+            "--without weighting is a part of kd3, and --methods has none",
+        ),
         ({"reference": ("r",)}, "--reference is for strategies that need one"),
     ],
 )

@@ -88,5 +88,10 @@ def test_strategies_choose_where_a_predicate_is_true(
     assert len(chosen) == 12 and all(number % 2 == 0 for (number,) in chosen)
     refused = kdcurate(*trained, "--where", "nonsense = 1")
     assert refused.code == 2 and "nonsense" in refused.err
+    slow = "list_sum(list_transform(range(100000), x -> x + id)) >= 0"
+    refused = kdcurate(*trained, "--where", slow, "--where-timeout", "1e-3")
+    assert refused.code == 1 and "give --where-timeout more" in refused.err
+    refused = kdcurate(*trained, "--where-timeout", "0")
+    assert refused.code == 2 and "--where-timeout is 0" in refused.err
     refused = kdcurate(*command, "--strategies", "", "--methods", "dafl,di", "--where", "true")
     assert refused.code == 2 and "--where true is for what --strategies select" in refused.err
