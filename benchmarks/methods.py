@@ -84,11 +84,13 @@ MORE = (
 )
 
 
-def measure(bench: Bench, arms: Sequence[Arm], seeds: int, rounds: int) -> list[dict[str, Any]]:
+def measure(
+    bench: Bench, arms: Sequence[Arm], seeds: int, rounds: int, balance: str
+) -> list[dict[str, Any]]:
     """Select for every row and seed, then train all students; one list of results a row."""
     wanted = [(arm, seed) for seed in range(seeds) for arm in arms]
     choices = dict.fromkeys((arm.pool, arm.strategy, seed) for arm, seed in wanted)
-    manifests = {choice: select(bench, *choice) for choice in choices}
+    manifests = {choice: select(bench, *choice, balance) for choice in choices}
     with ThreadPoolExecutor(bench.jobs) as pool:
         students: dict[tuple[Arm, int], Future[dict[str, Any]]] = {
             (arm, seed): pool.submit(
@@ -104,10 +106,13 @@ def results(students: dict[tuple[Arm, int], Future[Any]], arm: Arm, seeds: int) 
     return [students[arm, seed].result() for seed in range(seeds)]
 
 
-def select(bench: Bench, pool: str, strategy: str, seed: int) -> str:
+def select(bench: Bench, pool: str, strategy: str, seed: int, balance: str) -> str:
     """Select images, or find the manifest that the same options made before."""
-    budget = ("--strategy", strategy, "--budget", str(bench.budget))
-    words = ("--strategy", "random") if strategy == ALL else budget
+    words = ["--strategy", "random" if strategy == ALL else strategy]
+    if strategy != ALL:
+        words += ["--budget", str(bench.budget)]
+    if strategy == "kd3":
+        words += ["--balance", balance]
     return str(bench.select(pool, *words, "--seed", str(seed))["manifest"])
 
 
@@ -149,16 +154,17 @@ def accuracy(row: dict[str, Any]) -> float:
     return float(statistics.mean(one["accuracy"] for one in row["trained"]))
 
 
-def header(bench: Bench, seeds: int, rounds: int, more: Sequence[str]) -> str:
+def header(bench: Bench, options: argparse.Namespace, more: Sequence[str]) -> str:
     """What was measured, where, and how to repeat it."""
     return (
         "# Students by method\n\n"
         f"Teacher {bench.teacher.stem} (CIFAR-10), student {bench.student}, {bench.learning}; "
-        f"{bench.budget:,} of 22,832 web images (dynamic: re-selected in {rounds} rounds), or all "
-        "10,000 original ones. Accuracy after the last step on 5,000 CIFAR-10 test images, mean "
-        f"and standard deviation of {seeds} seeds. Recovery: accuracy over that of the same method "
-        "and steps on original_10k. `kd` has T = 4; kd3's ablations leave a part out of kd3 with "
-        f"rounds. Seconds of training and selecting, {bench.jobs} students at a time on "
+        f"{bench.budget:,} of 22,832 web images (kd3: --balance {options.balance}; dynamic: "
+        f"re-selected in {options.rounds} rounds), or all 10,000 original ones. Accuracy after the "
+        "last step on 5,000 CIFAR-10 test images, mean and standard deviation of "
+        f"{options.seeds} seeds. Recovery: accuracy over that of the same method and steps on "
+        "original_10k. `kd` has T = 4; kd3's ablations leave a part out of kd3 with rounds. "
+        f"Seconds of training and selecting, {bench.jobs} students at a time on "
         f"{bench.threads} thread each.\n\n{machine()}.\n\n"
         f"    {bench.repeat('benchmarks/methods.py', *more)}\n"
     )
@@ -169,18 +175,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     add_options(parser, "workspace/methods", teacher="resnet56", student="cifar:resnet20")
     parser.add_argument("--rounds", type=int, default=10, help="of the dynamic rows")
+    parser.add_argument("--balance", default="proportional", help="of kd3's selections")
     parser.add_argument("--all", action="store_true", help="the other methods too")
     options = parser.parse_args(arguments)
     bench = Bench.of(parser, options)
     bench.build()
     every = (*ARMS, *MORE) if options.all else ARMS
     arms = [arm for arm in every if not options.only or arm.label in options.only]
-    rows = measure(bench, arms, options.seeds, options.rounds)
+    rows = measure(bench, arms, options.seeds, options.rounds, options.balance)
     more = [
         f"--jobs {options.jobs} --seeds {options.seeds} --rounds {options.rounds}",
+        f"--balance {options.balance}",
         *["--all"] * options.all,
     ]
-    print(header(bench, options.seeds, options.rounds, more), *table(rows), sep="\n")
+    print(header(bench, options, more), *table(rows), sep="\n")
 
 
 if __name__ == "__main__":

@@ -94,7 +94,9 @@ def test_parts_are_left_out_together() -> None:
 
 
 def test_unknown_parts_and_other_methods_are_refused(teacher_card: Path) -> None:
-    with pytest.raises(UsageError, match="--without sharing is no part of kd3: give .*or 'dynamic'$"):
+    with pytest.raises(
+        UsageError, match="--without sharing is no part of kd3: give .*or 'dynamic'$"
+    ):
         without("sharing")
     with pytest.raises(UsageError, match="without=dynamic: parts are left out with .*--without"):
         KD3(tiny(0), tiny(1), {"without": "dynamic"})
