@@ -45,7 +45,8 @@ class Rounds:
     """Re-selects under the settings of a parent manifest, with alpha on the KD3 schedule.
 
     The pool is what the run's own teacher, whichever selected the parent, says of the images that
-    the parent decided: images that came later belong to no round of this run.
+    the parent decided: images that came later belong to no round of this run. The teacher keeps a
+    share of `alpha_floor` of the logits, however far the schedule has come.
     """
 
     catalog: Catalog
@@ -53,6 +54,7 @@ class Rounds:
     pool: Pool
     run: str
     progress: Progress
+    alpha_floor: float = 0.0
     _last: Judged | None = field(default=None, init=False)
 
     def __call__(self, start: RoundStart) -> Selection:
@@ -96,7 +98,8 @@ class Rounds:
             ) from error
 
     def _decide(self, start: RoundStart, name: str, folder: Path) -> tuple[Manifest, Path]:
-        alpha = 1.0 if start.round == 0 else alpha_at((start.epoch - 1) / start.epochs)
+        scheduled = 1.0 if start.round == 0 else alpha_at((start.epoch - 1) / start.epochs)
+        alpha = max(scheduled, self.alpha_floor)
         pool = replace(self.pool, **self._student(start) if start.round > 0 else {})
         options = replace(SelectOptions.of(self.parent), alpha=alpha)
         return decide(pool, name, options, folder, self.parent.name, standing=self._standing)
@@ -231,7 +234,7 @@ def prepare_rounds(
             only=ids,
             reference=parent.options.get("reference"),
         )
-        return Rounds(catalog, parent, pool, run, progress)
+        return Rounds(catalog, parent, pool, run, progress, options.train.alpha_floor)
 
     return make_reselect
 

@@ -17,6 +17,7 @@ from index.seeds import check_seed
 REFRESH = ("lazy", "full")
 _REPORTING = ("checkpoint_every", "log_every", "tensorboard")
 _LATER = (
+    "alpha_floor",
     "accumulate",
     "clip_norm",
     "ema",
@@ -42,7 +43,8 @@ _COUNTS = {
 class TrainOptions:
     """How to train; what is None is the method's published default.
 
-    ``batch_size`` counts the images of a step in all ``processes`` together.
+    ``batch_size`` counts the images of a step in all ``processes`` together. ``alpha_floor`` is the
+    least share that the teacher keeps of the logits that rounds select by.
     """
 
     epochs: int = 240
@@ -56,6 +58,7 @@ class TrainOptions:
     precision: str = "auto"
     rounds: int = 0
     refresh: str = "lazy"
+    alpha_floor: float = 0.0
     accumulate: int = 1
     clip_norm: float | None = None
     ema: float | None = None
@@ -128,6 +131,8 @@ class TrainOptions:
         self._check_numbers()
         if self.refresh != TrainOptions.refresh and not self.rounds:
             raise UsageError("--refresh is for --rounds: give both, or neither")
+        if self.alpha_floor and not self.rounds:
+            raise UsageError("--alpha-floor is for --rounds: give both, or neither")
         if self.hold_back is not None and self.patience is None:
             raise UsageError("--hold-back is for --patience: give both, or neither")
         if self.batch_size % self.parts:
@@ -164,6 +169,8 @@ class TrainOptions:
         for name in {"lr", "clip_norm"} & given.keys():
             if not 0 < given[name] < math.inf:
                 refuse(name, "be above 0")
+        if not 0 <= self.alpha_floor < 1:
+            refuse("alpha_floor", "be at least 0 and below 1, where the student would have no say")
         for name in {"ema", "hold_back"} & given.keys():
             if not 0 < given[name] < 1:
                 refuse(name, "lie between 0 and 1")

@@ -44,6 +44,7 @@ def compare(
         int,
         typer.Option(help="Of each row of a kd3 selection a second one, with so many rounds."),
     ] = 0,
+    alpha_floor: Annotated[float, typer.Option(help="Of those rounds, as in `distill`.")] = 0.0,
     without: Annotated[
         list[str] | None,
         typer.Option(
@@ -150,6 +151,7 @@ def compare(
             lr=lr,
             schedule=schedule,
             augment=augment,
+            alpha_floor=alpha_floor,
             device=place,
             precision=precision,
         ),

@@ -133,7 +133,9 @@ def _train(
 
 
 def _options(grid: Grid, cell: Cell, manifest: str | None) -> RunOptions:
-    method, train = cell.row.method, replace(grid.train, seed=cell.seed, rounds=cell.row.rounds)
+    method, rounds = cell.row.method, cell.row.rounds
+    floor = grid.train.alpha_floor if rounds else 0.0
+    train = replace(grid.train, seed=cell.seed, rounds=rounds, alpha_floor=floor)
     preset = None
     if method in grid.own_images:  # which are seen as they were made, in as many steps
         preset = grid.preset or "paper"

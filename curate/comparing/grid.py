@@ -76,7 +76,7 @@ class Grid:
         manifests: names of manifests that are there already.
         seeds: each row is trained with the seeds 0 to seeds - 1.
         select: budget, balance and so on of every strategy; its strategy and seed do not count.
-        train: of every training; its seed and rounds do not count.
+        train: of every training; its seed and rounds do not count; alpha_floor in rows with rounds.
         evaluate_on: labelled data for the accuracy after the last step.
         rounds: where above 0, a second row for every selection that listens to a student.
         without: parts of a method that has parts, as kd3; a further row without each of them.
@@ -124,7 +124,7 @@ class Grid:
             raise UsageError(f"--rounds is {self.rounds}: it must not be negative")
         self._check_names()
         self._check_methods()
-        self.train.check()
+        replace(self.train, rounds=self.rounds).check()
         for strategy in self.strategies:
             self._check_strategy(strategy, index)
         if not self.strategies or self.own_images.issuperset(self.methods):

@@ -95,6 +95,21 @@ def test_alpha_follows_the_schedule(pool: Pool, rounds: Rounds) -> None:
         assert options["alpha"] == expected[number]
 
 
+def test_the_teacher_keeps_the_share_that_it_is_left(pool: Pool, rounds: Rounds) -> None:
+    kept = replace(rounds, alpha_floor=0.8)
+
+    def logits() -> NDArray[np.float16]:
+        return student_logits(pool, ids_of(rounds))
+
+    found = [kept(start(number, logits)) for number in range(4)]
+    scheduled = [alpha_at(share / 60) for share in (10, 20)]
+    assert scheduled[0] > 0.8 > scheduled[1] > 0
+    rows = query(pool.catalog.workspace, "SELECT alpha FROM rounds ORDER BY round")
+    assert rows == [(1.0,), (scheduled[0],), (0.8,), (0.8,)]
+    direct = select(pool, "direct", replace(PARENT, alpha=0.8))
+    assert found[3].content_hash == direct.content_hash
+
+
 def test_a_round_is_a_child_with_its_parents_settings(pool: Pool, rounds: Rounds) -> None:
     rounds(start(0, never))
     selection = rounds(start(1, lambda: student_logits(pool, ids_of(rounds))))

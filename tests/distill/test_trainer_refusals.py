@@ -65,6 +65,13 @@ def test_a_run_that_fails_at_once_names_no_checkpoint(tmp_path: Path) -> None:
         ({"patience": 1, "hold_back": 1.5}, "--hold-back is 1.5"),
         ({"hold_back": 0.1}, "--hold-back is for --patience"),
         ({"refresh": "full"}, "--refresh is for --rounds"),
+        ({"alpha_floor": 0.5}, "--alpha-floor is for --rounds"),
+        (
+            {"alpha_floor": 1.0, "rounds": 2},
+            "--alpha-floor is 1.0: it must be at least 0 and below",
+        ),
+        ({"alpha_floor": -0.1, "rounds": 2}, "--alpha-floor is -0.1"),
+        ({"alpha_floor": math.nan, "rounds": 2}, "--alpha-floor is nan"),
         ({"accumulate": 0}, "--accumulate is 0"),
         ({"accumulate": 3}, r"--batch-size 4 does not divide into 3 equal parts \(1 processes x"),
         ({"processes": 3}, r"into 3 equal parts \(3 processes x --accumulate 1\): choose a"),
@@ -80,6 +87,8 @@ def test_options_that_are_not_used_leave_a_runs_identity_as_it_was() -> None:
     used = options(accumulate=2, clip_norm=1.0, ema=0.9, patience=2, compile=True, processes=2)
     more = used.identity().keys() - options().identity().keys()
     assert more == {"accumulate", "clip_norm", "ema", "patience", "compile", "processes"}
+    floors = [options(rounds=2, alpha_floor=floor).identity() for floor in (0.0, 0.5)]
+    assert "alpha_floor" not in floors[0] and floors[1]["alpha_floor"] == 0.5
     assert options(tensorboard=True).identity() == options().identity()
 
 

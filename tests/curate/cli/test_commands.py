@@ -186,6 +186,7 @@ def test_a_student_is_trained_in_rounds_and_evaluated(
     assert kdcurate(*choose, *QUIET).code == 0
     train = ("distill", "-w", workspace, "--manifest", "first", "--teacher", teacher)
     train += ("--student", student, "--method", "kd", "--max-steps", "4", "--rounds", "2")
+    train += ("--alpha-floor", "0.25")  # the second round begins where the schedule has come to 0
     train += ("--batch-size", "8", "--run", "tiny", "--eval", str(data), "--option")
     trained = kdcurate(*train, "temperature=2", *QUIET, "--json")
     assert trained.code == 0, trained.err
@@ -197,6 +198,7 @@ def test_a_student_is_trained_in_rounds_and_evaluated(
     listed = parsed(kdcurate("manifests", "list", "-w", workspace, "--json").out)
     names = [row["name"] for row in listed]
     assert names == ["first", "tiny/round-001", "tiny/round-002"]
+    assert query(workspace, "SELECT alpha FROM rounds ORDER BY round") == [(1.0,), (0.25,)]
     again = kdcurate(*train, "temperature=2", *QUIET, "--json")
     assert parsed(again.out) == result and "is finished" in again.err
     assert "kept" not in kdcurate(*train, "temperature=2", *QUIET).out  # it made no images

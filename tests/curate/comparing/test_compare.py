@@ -217,13 +217,19 @@ def test_manifests_are_rows_and_rounds_are_rows_of_those_that_listen(
     small = replace(
         asked, methods=("kd",), strategies=(), manifests=("mine", "other"), rounds=2, seeds=1
     )
+    small = replace(small, train=replace(small.train, alpha_floor=0.25))
     found = compare(catalog, small)
     assert {(line.selection, line.rounds) for line in found} == {
         ("mine", 0),
         ("mine", 2),
         ("other", 0),
     }
-    assert len(query(catalog.workspace, "SELECT * FROM rounds")) == 2
+    assert query(catalog.workspace, "SELECT alpha FROM rounds ORDER BY 1") == [(0.25,), (1.0,)]
+    floors = "SELECT DISTINCT c.rounds, r.options->'alpha_floor' FROM comparisons c JOIN runs r "
+    assert query(catalog.workspace, floors + "ON r.name = c.run ORDER BY 1") == [
+        (0, "0.0"),
+        (2, "0.25"),
+    ]
     with pytest.raises(UsageError, match="no manifest is called 'absent'"):
         compare(catalog, replace(small, manifests=("absent",)))
 
