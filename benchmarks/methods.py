@@ -84,17 +84,22 @@ MORE = (
 )
 
 
-def measure(
-    bench: Bench, arms: Sequence[Arm], seeds: int, rounds: int, balance: str
-) -> list[dict[str, Any]]:
+def measure(bench: Bench, arms: Sequence[Arm], options: argparse.Namespace) -> list[dict[str, Any]]:
     """Select for every row and seed, then train all students; one list of results a row."""
+    seeds, balance = options.seeds, options.balance
+    dynamic = ("--rounds", str(options.rounds), "--alpha-floor", str(options.alpha_floor))
     wanted = [(arm, seed) for seed in range(seeds) for arm in arms]
     choices = dict.fromkeys((arm.pool, arm.strategy, seed) for arm, seed in wanted)
     manifests = {choice: select(bench, *choice, balance) for choice in choices}
     with ThreadPoolExecutor(bench.jobs) as pool:
         students: dict[tuple[Arm, int], Future[dict[str, Any]]] = {
             (arm, seed): pool.submit(
-                train, bench, arm, manifests[arm.pool, arm.strategy, seed], seed, rounds
+                train,
+                bench,
+                arm,
+                manifests[arm.pool, arm.strategy, seed],
+                seed,
+                dynamic if arm.dynamic else (),
             )
             for arm, seed in wanted
         }
@@ -116,13 +121,13 @@ def select(bench: Bench, pool: str, strategy: str, seed: int, balance: str) -> s
     return str(bench.select(pool, *words, "--seed", str(seed))["manifest"])
 
 
-def train(bench: Bench, arm: Arm, manifest: str, seed: int, rounds: int) -> dict[str, Any]:
+def train(
+    bench: Bench, arm: Arm, manifest: str, seed: int, rounds: Sequence[str]
+) -> dict[str, Any]:
     """Train a student of a row, and tell its accuracy and its seconds."""
-    words = ["--method", arm.method, "--eval", str(bench.test)]
+    words = ["--method", arm.method, "--eval", str(bench.test), *rounds]
     for part in arm.without:
         words += ["--without", part]
-    if arm.dynamic:
-        words += ["--rounds", str(rounds)]
     program = KDCURATE
     if arm.method == "labels":
         program, words = LABELS, [*words, "--option", f"data={bench.original}"]
@@ -160,12 +165,12 @@ def header(bench: Bench, options: argparse.Namespace, more: Sequence[str]) -> st
         "# Students by method\n\n"
         f"Teacher {bench.teacher.stem} (CIFAR-10), student {bench.student}, {bench.learning}; "
         f"{bench.budget:,} of 22,832 web images (kd3: --balance {options.balance}; dynamic: "
-        f"re-selected in {options.rounds} rounds), or all 10,000 original ones. Accuracy after the "
-        "last step on 5,000 CIFAR-10 test images, mean and standard deviation of "
-        f"{options.seeds} seeds. Recovery: accuracy over that of the same method and steps on "
-        "original_10k. `kd` has T = 4; kd3's ablations leave a part out of kd3 with rounds. "
-        f"Seconds of training and selecting, {bench.jobs} students at a time on "
-        f"{bench.threads} thread each.\n\n{machine()}.\n\n"
+        f"re-selected in {options.rounds} rounds, --alpha-floor {options.alpha_floor:g}), or all "
+        "10,000 original ones. Accuracy after the last step on 5,000 CIFAR-10 test images, mean "
+        f"and standard deviation of {options.seeds} seeds. Recovery: accuracy over that of the "
+        "same method and steps on original_10k. `kd` has T = 4; kd3's ablations leave a part out "
+        f"of kd3 with rounds. Seconds of training and selecting, {bench.jobs} students at a time "
+        f"on {bench.threads} thread each.\n\n{machine()}.\n\n"
         f"    {bench.repeat('benchmarks/methods.py', *more)}\n"
     )
 
@@ -175,6 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     add_options(parser, "workspace/methods", teacher="resnet56", student="cifar:resnet20")
     parser.add_argument("--rounds", type=int, default=10, help="of the dynamic rows")
+    parser.add_argument("--alpha-floor", type=float, default=0.0, help="of the dynamic rows")
     parser.add_argument("--balance", default="proportional", help="of kd3's selections")
     parser.add_argument("--all", action="store_true", help="the other methods too")
     options = parser.parse_args(arguments)
@@ -182,10 +188,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     bench.build()
     every = (*ARMS, *MORE) if options.all else ARMS
     arms = [arm for arm in every if not options.only or arm.label in options.only]
-    rows = measure(bench, arms, options.seeds, options.rounds, options.balance)
+    rows = measure(bench, arms, options)
     more = [
         f"--jobs {options.jobs} --seeds {options.seeds} --rounds {options.rounds}",
-        f"--balance {options.balance}",
+        f"--alpha-floor {options.alpha_floor:g} --balance {options.balance}",
         *["--all"] * options.all,
     ]
     print(header(bench, options, more), *table(rows), sep="\n")
