@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -41,6 +41,10 @@ class Recipe(Weights):
     def limit(self, steps: int) -> int | None:  # noqa: ARG002
         """How many different images there are after so many steps; None: as many as wanted."""
         return None
+
+    def fitted(self, steps: int) -> Self:  # noqa: ARG002
+        """Return the recipe of a training of so many steps."""
+        return self
 
 
 class GeneratorRecipe(Recipe):
@@ -81,6 +85,11 @@ class RoundsRecipe(Recipe):
     def limit(self, steps: int) -> int:
         """The images of all rounds that are due in so many steps of the student."""
         return self.rounds(steps) * self.batch
+
+    def fitted(self, steps: int) -> Self:
+        """Return it with a warmup of two thirds of the rounds at most: L_adv counts in the rest."""
+        warmup = min(self.warmup, self.rounds(steps) * 2 // 3)
+        return self.model_copy(update={"warmup": warmup}) if self.adv else self
 
     def rounds(self, steps: int) -> int:
         """How many there are in so many steps of the student: one for ``student_steps``."""

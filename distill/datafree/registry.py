@@ -46,7 +46,7 @@ SHOWN_AGAIN = {"augment": "crop"}  # an image of a pool is seen many times
 INVERTED = InversionRecipe(bn=10, oh=1, student_steps=400, temperature=20)
 FAST_ROUNDS = {"batch": 128, "student_steps": 100}
 FAST_INVERSION = {"steps": 200, **FAST_ROUNDS}
-# Half of the rounds: a student that sees few images for long learns them by heart.
+# Half of the rounds of 10 epochs: a student that sees few images for long learns them by heart.
 WARMUP = {"warmup": 20}
 
 METHODS: dict[str, DataFree] = {

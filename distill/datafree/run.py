@@ -10,7 +10,7 @@ from distill.checkpoint import checkpoint_path
 from distill.datafree.generator import start_of
 from distill.datafree.keeping import write_images
 from distill.datafree.learner import STUDENT, make_learner
-from distill.datafree.recipe import ContrastRecipe, GeneratorRecipe, Recipe
+from distill.datafree.recipe import ContrastRecipe, GeneratorRecipe, Recipe, RoundsRecipe
 from distill.datafree.registry import (
     canonical,
     data_free_names,
@@ -58,7 +58,12 @@ def complete(options: RunOptions) -> RunOptions:
     if "without" in options.method_options:
         raise UsageError(f"--without is kd3's: {name} has no parts to leave out")
     recipe = make_recipe(name, options.preset or "paper", options.method_options)
-    _check_kept(options.keep_images, recipe, total_steps(options.train))
+    steps = total_steps(options.train)
+    if "warmup" in options.method_options:
+        _check_warmup(recipe, steps)
+    else:
+        recipe = recipe.fitted(steps)
+    _check_kept(options.keep_images, recipe, steps)
     return replace(options, method=name, method_options=recipe.model_dump())
 
 
@@ -124,6 +129,17 @@ def _kept(
 
 def _recipe(options: RunOptions) -> Recipe:
     return make_recipe(options.method, "paper", options.method_options)  # which are all of them
+
+
+def _check_warmup(recipe: Recipe, steps: int) -> None:
+    """Refuse a warmup that would leave no round to the adversarial term."""
+    if not isinstance(recipe, RoundsRecipe) or not recipe.adv or not recipe.warmup:
+        return
+    if recipe.warmup >= (rounds := recipe.rounds(steps)):
+        raise UsageError(
+            f"--option warmup={recipe.warmup}: in {steps} steps there are {rounds} rounds, and adv "
+            "counts only in those after the warmup: give less, or --option adv=0"
+        )
 
 
 def _check_kept(count: int, recipe: Recipe, steps: int) -> None:

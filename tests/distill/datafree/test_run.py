@@ -49,6 +49,20 @@ def rows(workspace: Path, query: str) -> list[tuple[Any, ...]]:
         return connection.execute(query).fetchall()
 
 
+def test_a_warmup_leaves_rounds_in_which_the_student_is_asked(card: Path) -> None:
+    def warmup(steps: int, method: str = "cmi", **recipe: object) -> object:
+        train = TrainOptions(max_steps=steps, batch_size=4, device="cpu")
+        options = asked(card, method=method, method_options=recipe, train=train)
+        assert complete(complete(options)) == complete(options)
+        return complete(options).method_options["warmup"]
+
+    assert [warmup(steps) for steps in (1, 101, 600, 1500, 3000, 4000)] == [0, 1, 4, 10, 20, 20]
+    assert warmup(600, "adi") == 4 and warmup(600, adv=0) == 20  # nothing waits for the student
+    assert warmup(600, warmup=5) == 5
+    with pytest.raises(UsageError, match="warmup=6: in 600 steps there are 6 rounds, and adv"):
+        warmup(600, warmup=6)
+
+
 def test_a_run_needs_no_workspace_and_leaves_its_row_and_its_student(
     card: Path, tmp_path: Path
 ) -> None:
