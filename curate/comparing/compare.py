@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from curate.comparing.grid import Grid, Row
@@ -51,7 +54,11 @@ def compare(
         UsageError: a grid that makes no sense.
     """
     progress = progress or Silent()
-    rows = _checked(catalog, grid)
+    with _or_empty(catalog, grid) as known:
+        rows = _checked(known, grid)
+    if not catalog.exists():  # no row needs a crawl: a workspace begins here
+        with catalog.write():
+            pass
     make_manifests(catalog, grid, rows, device, progress)
     manifests = find_manifests(catalog, grid, rows)
     runs, cells = [], _cells(grid, rows)
@@ -69,25 +76,44 @@ def plan(catalog: Catalog, grid: Grid) -> list[dict[str, Any]]:
     Raises:
         DataError, MethodError, NetworkError, UsageError: as `compare` does.
     """
-    rows = _checked(catalog, grid)
-    manifests, teacher = find_manifests(catalog, grid, rows), load_network(grid.teacher)
-    found = []
-    for cell in _cells(grid, rows):
-        row, name = cell.row, _manifest_of(grid, cell)
-        entry = _entry(grid, cell, manifests, teacher)
-        found.append(
-            {
-                "method": row.learned_by,
-                "selection": row.chosen_by,
-                "rounds": row.rounds,
-                "seed": cell.seed,
-                "manifest": name,
-                "selected": name is not None and manifests[name] is not None,
-                "run": entry.run if entry else None,
-                "finished": entry is not None and is_recorded(catalog, entry),
-            }
-        )
-    return found
+    with _or_empty(catalog, grid) as known:
+        rows = _checked(known, grid)
+        manifests, teacher = find_manifests(known, grid, rows), load_network(grid.teacher)
+        return [_planned(known, grid, cell, manifests, teacher) for cell in _cells(grid, rows)]
+
+
+def _planned(
+    catalog: Catalog,
+    grid: Grid,
+    cell: Cell,
+    manifests: Mapping[str, Manifest | None],
+    teacher: Network,
+) -> dict[str, Any]:
+    row, name = cell.row, _manifest_of(grid, cell)
+    entry = _entry(grid, cell, manifests, teacher)
+    return {
+        "method": row.learned_by,
+        "selection": row.chosen_by,
+        "rounds": row.rounds,
+        "seed": cell.seed,
+        "manifest": name,
+        "selected": name is not None and manifests[name] is not None,
+        "run": entry.run if entry else None,
+        "finished": entry is not None and is_recorded(catalog, entry),
+    }
+
+
+@contextmanager
+def _or_empty(catalog: Catalog, grid: Grid) -> Iterator[Catalog]:
+    """Yield the catalog; an empty one where there is none yet and no row learns from a crawl."""
+    if catalog.exists() or not grid.own_images.issuperset(grid.methods):
+        yield catalog
+        return
+    with TemporaryDirectory(prefix="kdcurate-") as folder:
+        empty = Catalog(Path(folder))
+        with empty.write():
+            pass
+        yield empty
 
 
 def _checked(catalog: Catalog, grid: Grid) -> list[Row]:

@@ -68,6 +68,30 @@ def test_they_are_rows_of_one_table_at_equal_steps(
     assert {*ended} < {*now} and len(now) == 3
 
 
+def test_no_crawl_is_needed_where_no_row_learns_from_one(
+    kdcurate: Kdcurate, command: tuple[object, ...], tmp_path: Path
+) -> None:
+    at, new = command.index("--strategies"), tmp_path / "new"
+    words = [*command[:at], *command[command.index("--no-baseline") :]]
+    words[words.index("-w") + 1] = new
+    words[words.index("kd,dafl,di")] = "dafl,di"
+    budget = words.index("--budget")
+    del words[budget : budget + 2]
+    planned = kdcurate(*words, "--dry-run")
+    assert planned.code == 0, planned.err
+    assert json.loads(planned.out)["finished"] == 0 and not new.exists()
+    done = kdcurate(*words)
+    assert done.code == 0, done.err
+    rows = json.loads(done.out)["rows"]
+    assert {line["method"] for line in rows} == {"dafl", "deepinversion"}
+    assert json.loads(kdcurate(*words, "--dry-run").out)["finished"] == 2
+    words[words.index("dafl,di")] = "dafl,kd"
+    words[words.index("-w") + 1] = tmp_path / "other"
+    refused = kdcurate(*words, "--strategies", "msp", "--budget", 3)
+    assert refused.code == 1 and "run `kdcurate build-index" in refused.err
+    assert not (tmp_path / "other").exists()
+
+
 def test_an_alias_is_its_method(kdcurate: Kdcurate, command: tuple[object, ...]) -> None:
     assert method_options(["di.steps=3"]) == {"deepinversion": {"steps": "3"}}
     twice = ["di,deepinversion" if word == "kd,dafl,di" else word for word in command]
@@ -88,7 +112,7 @@ def test_strategies_choose_where_a_predicate_is_true(
     assert len(chosen) == 12 and all(number % 2 == 0 for (number,) in chosen)
     refused = kdcurate(*trained, "--where", "nonsense = 1")
     assert refused.code == 2 and "nonsense" in refused.err
-    slow = "list_sum(list_transform(range(100000), x -> x + id)) >= 0"
+    slow = "levenshtein(repeat(hex(sha256), 40), repeat(format, 800)) >= 0"  # 10 ms an image
     refused = kdcurate(*trained, "--where", slow, "--where-timeout", "1e-3")
     assert refused.code == 1 and "give --where-timeout more" in refused.err
     refused = kdcurate(*trained, "--where-timeout", "0")
