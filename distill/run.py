@@ -119,12 +119,14 @@ def distill(
             if finished:  # only what is missing is asked for: what is there stays
                 options = replace(
                     options,
-                    keep_images=options.keep_images or finished.kept,
+                    keep_images=max(options.keep_images, finished.kept),
                     evaluate_on=options.evaluate_on or finished.evaluated_on,
                 )
             trained = datafree.train(
                 catalog.workspace, options, teacher, method, folder, identity, progress, processes
             )
+            if finished:  # nothing was trained
+                trained = replace(trained, seconds=finished.seconds)
         else:
             if options.train.rounds and not processes.first:
                 make_reselect = _asks_the_first
@@ -161,8 +163,8 @@ def _selection(catalog: Catalog, options: RunOptions) -> Selection | None:
 
 def _has_all(catalog: Catalog, finished: RunResult, options: RunOptions) -> bool:
     """Tell whether a finished run has what is asked for beside its student."""
-    wanted = options.keep_images
-    kept = wanted == finished.kept and has_images(catalog.workspace, finished.run, wanted)
+    wanted, there = options.keep_images, finished.kept
+    kept = wanted <= there and has_images(catalog.workspace, finished.run, there)
     return options.evaluate_on in (None, finished.evaluated_on) and (kept or not wanted)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -42,9 +43,10 @@ class ImagePool:
         """Draw images (count, S, S, 3) with replacement."""
         return self._at(torch.randint(len(self), (count,), generator=generator))
 
-    def sample(self, count: int, generator: torch.Generator) -> Tensor:
-        """Draw images (count, S, S, 3) without replacement, all where there are no more."""
-        return self._at(torch.randperm(len(self), generator=generator)[:count])
+    def samples(self, count: int, generator: torch.Generator, size: int) -> Iterator[Tensor]:
+        """Draw without replacement, (size, S, S, 3) at a time: all where there are no more."""
+        drawn = torch.randperm(len(self), generator=generator)[:count]
+        return map(self._at, torch.split(drawn, size))
 
     def _at(self, places: Tensor) -> Tensor:
         ends, chosen = np.cumsum([len(part) for part in self._parts]), places.numpy()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +66,9 @@ class Rounds(Synthesiser):
         pixels = self.pool.draw(count, moment.generator(Purpose.SHOW))
         return normalise(pixels, self.teacher.card.input, self.compute.device)
 
-    def sample(self, count: int, moment: Moment) -> Tensor:
-        """Draw without replacement: (count, S, S, 3) uint8, all where there are no more."""
-        return self.pool.sample(count, moment.generator(Purpose.SHOW))
+    def samples(self, count: int, moment: Moment) -> Iterator[Tensor]:
+        """Draw without replacement, (B, S, S, 3) uint8 at a time: all where there are no more."""
+        return self.pool.samples(count, moment.generator(Purpose.SHOW), self.recipe.batch)
 
     def random_targets(self, generator: torch.Generator) -> Tensor:
         """Draw a class for each image of a round: (batch,)."""

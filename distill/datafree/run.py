@@ -124,7 +124,7 @@ def _kept(
     if not options.keep_images:
         return None
     facts = {"method": options.method, "teacher": teacher.key}
-    return str(write_images(workspace, run, trainer.sample(options.keep_images), facts))
+    return str(write_images(workspace, run, trainer.samples(options.keep_images), facts))
 
 
 def _recipe(options: RunOptions) -> Recipe:

@@ -108,19 +108,16 @@ class Synthesiser(nn.Module, ABC):
         B is `count`, or what the recipe adds to it.
         """
 
-    def sample(self, count: int, moment: Moment) -> Tensor:
-        """Different images (count, S, S, 3) uint8, as they are shown from that moment on.
+    def samples(self, count: int, moment: Moment) -> Iterator[Tensor]:
+        """Yield different images, (B, S, S, 3) uint8, as they are shown from then on: `count`.
 
         Of a larger count the first are the same.
         """
         size, apart = self.recipe.batch, self.recipe.student_steps
-        slices = [
+        for start in range(0, count, size):
             # Steps so far apart that no two of them share their noise.
-            self.images(size, Moment(moment.step + start * apart, moment.seed))[:size]
-            for start in range(0, count, size)
-        ]
-        spec = self.teacher.card.input
-        return torch.cat([to_bytes(images, spec) for images in slices])[:count]
+            images = self.images(size, Moment(moment.step + start * apart, moment.seed))
+            yield to_bytes(images[: min(size, count - start)], self.teacher.card.input)
 
     def terms(self, images: Tensor, targets: Tensor | None = None) -> Terms:
         """The weighted terms of images (B, 3, S, S), with gradients to them.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -138,13 +139,14 @@ class DataFreeTrainer:
         network: Network = self._learner.deployed()
         return network.eval()
 
-    def sample(self, count: int) -> Pixels:
-        """Return images (count, S, S, 3) uint8, as those of steps after the last."""
+    def samples(self, count: int) -> Iterator[Pixels]:
+        """Yield images (B, S, S, 3) uint8, `count` in all, as those of steps after the last."""
         # The next step at which a turn of the generator begins.
         turn = self._synthesiser.recipe.student_steps
         moment = Moment(-(-self.total_steps // turn) * turn, self._options.seed)
-        pixels: Pixels = self._synthesiser.sample(count, moment).numpy()
-        return pixels
+        for images in self._synthesiser.samples(count, moment):
+            pixels: Pixels = images.numpy()
+            yield pixels
 
     def _make_ahead(self, step: int) -> None:
         """Let all images be made that need not wait for the student, a checkpoint a round."""

@@ -12,11 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from index.errors import DataError
+from index.errors import DataError, UsageError
 from index.sources.base import Item, Partition, SourceOptions, fingerprint, partition_key
 from index.sources.places import Place, Url, place
 from index.sources.retries import Retries, may_pass
-from index.sources.tree import HIDDEN, OTHERS, files_below
+from index.sources.tree import HIDDEN, OTHERS, files_below, is_made
 
 KIND = "files"
 SUFFIXES = frozenset(
@@ -40,7 +40,12 @@ def partitions(path: Place, options: SourceOptions) -> Iterator[Partition]:
 
     A partition ends where the hash of a file's name says so, not at a count: a file added to
     the crawl changes one partition only, and the others need not be read again.
+
+    Raises:
+        UsageError: what a method made is named by its files, not by their list.
     """
+    if isinstance(path, Path):
+        _refuse_made(path)
     chunk: list[Entry] = []
     for entry in _entries(path, options.left_aside):
         chunk.append(entry)
@@ -49,6 +54,16 @@ def partitions(path: Place, options: SourceOptions) -> Iterator[Partition]:
             chunk = []
     if chunk:
         yield _partition(path, chunk)
+
+
+def _refuse_made(path: Path) -> None:
+    whole = path.resolve()
+    folder = next((one for one in (whole, *whole.parents) if is_made(str(one))), None)
+    if folder is not None:
+        raise UsageError(
+            f"{path} holds images that a method made, and its files do not say which: they are "
+            f"catalogued already, by {folder / 'RUN.jsonl'}"
+        )
 
 
 def read(partition: Partition) -> Iterator[Item]:

@@ -11,11 +11,15 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import islice
 
+from index.catalog.catalog import FILE_NAME
 from index.errors import DataError
 from index.sources.retries import Retries, may_pass
 
 _NAMES_IN_MEMORY = 1 << 18
 HIDDEN, LINKS, OTHERS = "hidden", "links to folders", "without the name of an image"
+MADE = "with images that a method made"
+# Below a workspace: images that methods made, catalogued by lists that say of which run each is.
+MADE_FOLDER = "synthetic"
 
 
 def files_below(
@@ -23,7 +27,8 @@ def files_below(
 ) -> Iterator[str]:
     """Yield the paths of files whose name is wanted: a folder's own first, then its subfolders'.
 
-    Both are in the order of their names. What is hidden is left out, and links to folders are not
+    Both are in the order of their names. What is hidden is left out, and so are images that methods
+    made, whose own lists are their sources: as files they would forget. Links to folders are not
     followed. Folders that cannot be listed come last, so that they end as failures of their own.
     At no time are more than some 260,000 names in memory.
 
@@ -48,7 +53,12 @@ def files_below(
         return is_wanted(entry.name)
 
     def is_plain_folder(entry: os.DirEntry[str]) -> bool:
-        return not entry.name.startswith(".") and _is_folder(entry)
+        if entry.name.startswith(".") or not _is_folder(entry):
+            return False
+        if is_made(entry.path):
+            aside[MADE] += 1
+            return False
+        return True
 
     ahead = [iter((root,))]  # of each level above, the folders that are still to be listed
     while ahead:
@@ -59,6 +69,12 @@ def files_below(
         yield from names(folder, is_wanted_file)
         ahead.append(names(folder, is_plain_folder))
     yield from dict.fromkeys(unreadable)
+
+
+def is_made(folder: str) -> bool:
+    """Tell whether a folder is the one below a workspace with images that methods made."""
+    above, name = os.path.split(folder)
+    return name == MADE_FOLDER and os.path.isfile(os.path.join(above, FILE_NAME))
 
 
 def in_order(names: Iterator[str]) -> Iterator[str]:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from .conftest import Kdcurate
-from .helpers import IMAGES
+from .helpers import IMAGES, pixels_of, png, query
 
 COUNT = 5
 SMALL = ("--option", "batch=4", "--option", "width=2", "--option", "latent=3")
@@ -63,6 +63,33 @@ def test_kept_images_are_catalogued_beside_the_crawl(
     assert reported.code == 0, reported.err
     shown = page.read_text("utf-8")
     assert all(name in shown for name in (result["run"], ">of-dafl<", ">web<"))
+
+
+def test_a_build_of_folders_leaves_them_to_their_list(
+    kdcurate: Kdcurate, tmp_path: Path, teacher: str
+) -> None:
+    (tmp_path / "crawl" / "synthetic").mkdir(parents=True)  # a user's own folder of that name
+    for number in range(3):
+        (tmp_path / "crawl" / "synthetic" / f"{number}.png").write_bytes(png(pixels_of(number)))
+    workspace = tmp_path / "crawl" / "ws"
+    build = ("build-index", "-w", workspace, "--embedder", teacher, "--device", "cpu")
+    assert kdcurate(*build, tmp_path / "crawl", "--workers", 0).code == 0
+    train = (
+        *("distill", "-w", workspace, "--method", "dafl", "--teacher", teacher, "--run", "r"),
+        *("--student", "cifar:resnet8", "--keep-images", COUNT, *SMALL, *FAST),
+    )
+    assert kdcurate(*train).code == 0
+    counts = "SELECT metadata->>'method', count(*) FROM locations GROUP BY ALL ORDER BY ALL"
+    assert query(workspace, counts) == [("dafl", COUNT), (None, 3)]
+    again = kdcurate(*build, tmp_path / "crawl", "--workers", 0)
+    assert again.code == 0 and "1 with images that a method made" in again.err
+    assert query(workspace, counts) == [("dafl", COUNT), (None, 3)]
+    made = workspace / "synthetic"
+    for source in (made, made / "r", made / "r" / "000000.png"):
+        refused = kdcurate(*build, source, "--workers", 0)
+        assert refused.code == 2 and f"{source} holds images that a method made" in refused.err
+    assert kdcurate(*build, made / "r.jsonl", "--workers", 0).code == 0
+    assert query(workspace, counts) == [("dafl", COUNT), (None, 3)]
 
 
 def test_without_a_crawl_the_teacher_embeds_them(

@@ -72,7 +72,7 @@ def test_images_are_in_the_teachers_range_and_without_gradient(name: str, tmp_pa
     made.prepare(Moment(0, 0))
     images = made.images(5, Moment(0, 0))
     assert images.shape == (7 if name == "pre" else 5, 3, 8, 8) and not images.requires_grad
-    assert made.sample(5, Moment(0, 0)).shape == (5, 8, 8, 3)
+    assert torch.cat(list(made.samples(5, Moment(0, 0)))).shape == (5, 8, 8, 3)
     least, largest = pixel_range(TINY)
     assert bool((images >= least - 1e-5).all() and (images <= largest + 1e-5).all())
 
