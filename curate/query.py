@@ -43,7 +43,8 @@ def check_timeout(seconds: float | None, option: str) -> None:
         UsageError: no number of seconds; the message names the option.
     """
     if seconds is not None and not 0 < seconds <= threading.TIMEOUT_MAX:
-        raise UsageError(f"{option} is {seconds:g}: give a number of seconds above 0")
+        most = f"at most {threading.TIMEOUT_MAX:.0f}"
+        raise UsageError(f"{option} is {seconds:g}: give seconds above 0 and {most}")
 
 
 @contextmanager

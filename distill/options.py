@@ -116,6 +116,16 @@ class TrainOptions:
             )
         return size
 
+    def steps_of(self, selected: int) -> int:
+        """Return how many steps a training on so many images takes.
+
+        Raises:
+            UsageError: too few images for a batch, or fewer steps than rounds.
+        """
+        steps = self.max_steps or self.epochs * (selected // self.batch_of(selected))
+        self._check_rounds(steps)
+        return steps
+
     @property
     def parts(self) -> int:
         """Into how many equal parts a batch is divided."""
@@ -129,6 +139,8 @@ class TrainOptions:
         """
         self._check_choices()
         self._check_numbers()
+        if self.max_steps:
+            self._check_rounds(self.max_steps)
         if self.refresh != TrainOptions.refresh and not self.rounds:
             raise UsageError("--refresh is for --rounds: give both, or neither")
         if self.alpha_floor and not self.rounds:
@@ -140,6 +152,10 @@ class TrainOptions:
                 f"--batch-size {self.batch_size} does not divide into {self.parts} equal parts "
                 f"({self.processes} processes x --accumulate {self.accumulate}): choose a multiple"
             )
+
+    def _check_rounds(self, steps: int) -> None:
+        if self.rounds > steps:
+            raise UsageError(f"--rounds {self.rounds} in {steps} steps: ask for fewer")
 
     def _check_choices(self) -> None:
         choices: dict[str, tuple[str | None, list[str]]] = {

@@ -41,7 +41,6 @@ from distill.reselection import Reselect, RoundStart
 from distill.saving import Saving
 from distill.scoring import agreement, score_pixels
 from distill.selection import Selection
-from index.errors import UsageError
 from index.progress import Progress, Silent
 
 
@@ -92,11 +91,8 @@ class Trainer:
         self._selection = self._patience.kept(selection)
         selected = len(self._selection.ids)
         self._steps_an_epoch = selected // options.batch_of(selected)
-        self.total_steps = options.max_steps or options.epochs * self._steps_an_epoch
-        if options.rounds > self.total_steps:
-            raise UsageError(
-                f"--rounds {options.rounds} in {self.total_steps} steps: ask for fewer"
-            )
+        self.total_steps = options.steps_of(selected)
+        method.check_part(options.batch_of(selected) // options.parts)
         self._metrics = _metrics(folder, options) if self._processes.first else MetricsLog(None, 1)
         method.prepare(len(images.ids))
         self.method = method.to(self._processes.device).to(memory_format=torch.channels_last)

@@ -218,7 +218,7 @@ def _plan(catalog: Catalog, options: RunOptions, teacher: Network) -> dict[str, 
     from distill.selection import read_selection
 
     check_run(options)
-    make_method(options, teacher)
+    method = make_method(options, teacher)
     if options.manifest is None:
         return _plan_without_images(options, teacher)
     selection = read_selection(catalog, options.manifest)
@@ -228,7 +228,7 @@ def _plan(catalog: Catalog, options: RunOptions, teacher: Network) -> dict[str, 
         check_rounds(parent)
         images = parent.pool
     trained = len(selection.ids) - options.train.held_of(len(selection.ids))
-    epoch = trained // options.train.batch_of(trained)
+    method.check_part(options.train.batch_of(trained) // options.train.parts)
     size = teacher.card.input.size
     in_file = (
         options.train.processes > 1 or images * size * size * 3 > options.cache_budget_gib * 2**30
@@ -237,7 +237,7 @@ def _plan(catalog: Catalog, options: RunOptions, teacher: Network) -> dict[str, 
         "run": options.name or run_name(options, teacher, selection.content_hash),
         "images": len(selection.ids),
         "held_back": len(selection.ids) - trained,
-        "steps": options.train.max_steps or options.train.epochs * epoch,
+        "steps": options.train.steps_of(trained),
         "rounds": options.train.rounds,
         "mb_of_images": round(images * size * size * 3 / 1e6, 1),
         "images_in": "a file of the workspace" if in_file else "memory",

@@ -77,6 +77,7 @@ class DataFreeTrainer:
         self._metrics = MetricsLog(folder / "metrics.jsonl", options.log_every)
         self._processes = processes or join(options.device, options.precision)
         self._saving = Saving(folder, options, self._state, self._processes, self._progress)
+        learner.check_part(options.batch_size)
         self._learner = learner
         learner.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._optimizer = torch.optim.SGD(

@@ -148,6 +148,15 @@ class Method(nn.Module, ABC):
         # A list hides the teacher from nn.Module, which registers every module it is given.
         self._hidden = [teacher.requires_grad_(False).eval()]
 
+    def check_part(self, images: int) -> None:
+        """Check that the student trains on so many images at once.
+
+        Raises:
+            NetworkError: on one image it does not, as with BatchNorm on a map of one pixel.
+        """
+        if images == 1:
+            self.student.check_trains(images)
+
     @property
     def teacher(self) -> Network:
         """The frozen teacher."""

@@ -86,8 +86,8 @@ class Network(nn.Module):
         """Name of this network in file names and tables; see ``network_key``."""
         return network_key(self.card)
 
-    def check_trains(self) -> None:
-        """Check that it puts out logits in training mode too; it is left as it is.
+    def check_trains(self, images: int = 2) -> None:
+        """Check that it puts out logits of so many images in training mode too; it stays as it is.
 
         Raises:
             NetworkError: it does not run so at its card's size, or puts out something beside them.
@@ -96,14 +96,17 @@ class Network(nn.Module):
         module = copy.deepcopy(self.module).train()  # its running statistics may change
         auxiliary = getattr(module, "aux_logits", False)  # as torchvision's Inception has them
         remedy = "leave its auxiliary ones out (?aux_logits=false)" if auxiliary else "take another"
+        what = f"images of {side} pixels"
+        if images == 1:
+            what, remedy = "one image at a time", "raise --batch-size, or lower --accumulate"
         try:
             with torch.random.fork_rng(devices=[]), torch.no_grad():
-                found = module(self.classifier.weight.new_zeros(2, 3, side, side))
+                found = module(self.classifier.weight.new_zeros(images, 3, side, side))
         except (RuntimeError, AssertionError, ValueError) as error:
             reason = str(error).partition("\n")[0]
             raise NetworkError(
-                f"the student {self.card.architecture} does not train on images of {side} pixels "
-                f"({reason}): {remedy}"
+                f"the student {self.card.architecture} does not train on {what} ({reason}): "
+                f"{remedy}"
             ) from error
         if not isinstance(found, Tensor):
             raise NetworkError(

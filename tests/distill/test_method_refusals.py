@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distill.methods import METHODS, find_method
@@ -12,6 +14,7 @@ from distill.methods.kd import KD
 from index.errors import MethodError, NetworkError
 
 from .helpers import TinyNet, network, tiny
+from .training import run
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -45,6 +48,30 @@ def test_students_that_do_not_train_are_refused_at_once(name: str) -> None:
         find_method(name)(tiny(0), small, {})
     assert not small.module.training
     assert all(torch.equal(value, before[key]) for key, value in small.state_dict().items())
+
+
+class NormalisedVector(TinyNet):
+    """Ends in a BatchNorm over a map of one pixel, which has no variance in a batch of one."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(num_classes)
+        self.last = nn.BatchNorm2d(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x + 0 * self.last(F.adaptive_avg_pool2d(x, 1)))
+
+
+@pytest.mark.parametrize(("size", "accumulate"), [(1, 1), (4, 4)])
+def test_parts_of_one_image_are_refused_where_a_student_needs_two(
+    size: int, accumulate: int, tmp_path: Path
+) -> None:
+    options = {"batch_size": size, "accumulate": accumulate, "max_steps": 1}
+    method = KD(tiny(0), network(NormalisedVector(3)), {})
+    with pytest.raises(NetworkError, match=r"not train on one image at a time \(.*--accumulate"):
+        run(tmp_path, method, **options)
+    run(tmp_path / "plain", KD(tiny(0), tiny(1), {}), **options)
+    two = {"batch_size": 2 * size, "accumulate": accumulate, "max_steps": 1}
+    run(tmp_path / "two", KD(tiny(0), network(NormalisedVector(3)), {}), **two)
 
 
 def test_auxiliary_logits_are_refused_with_the_way_out() -> None:

@@ -65,6 +65,7 @@ def test_a_run_that_fails_at_once_names_no_checkpoint(tmp_path: Path) -> None:
         ({"patience": 1, "hold_back": 1.5}, "--hold-back is 1.5"),
         ({"hold_back": 0.1}, "--hold-back is for --patience"),
         ({"refresh": "full"}, "--refresh is for --rounds"),
+        ({"rounds": 5, "max_steps": 3}, "--rounds 5 in 3 steps: ask for fewer"),
         ({"alpha_floor": 0.5}, "--alpha-floor is for --rounds"),
         (
             {"alpha_floor": 1.0, "rounds": 2},

@@ -146,6 +146,7 @@ def test_a_manifest_is_named_after_what_makes_it(teacher: str, student: str) -> 
         ),
         ({"manifests": (OWN_IMAGES,)}, "--manifests names 'own images'"),
         ({"preset": "fast"}, "--preset fast is for methods that make their own images"),
+        ({"rounds": 6}, "--rounds 6 in 5 steps: ask for fewer"),
         ({"without": ("dynamic",)}, "--without dynamic: rows without rounds .*--rounds N"),
         ({"without": ("weighting", "weighting")}, "--without names 'weighting' twice"),
         (
