@@ -59,10 +59,10 @@ def score_pool(
     Each finished part is committed at once, so an interrupted pass goes on from there. How the
     `logits` are kept says `curate.compact`; all parts of a model keep them alike.
     """
+    if unscored_count(catalog, scorer.key) == 0:  # so that selections and trainings go side by side
+        return 0
     with locked(catalog.workspace / ".score.lock", "another process scores this workspace"):
-        missing = unscored_count(catalog, scorer.key)
-        if missing == 0:
-            return 0
+        missing = unscored_count(catalog, scorer.key)  # another may have scored some meanwhile
         shifts = catalog.workspace / "shifts" / scorer.key
         for folder in (catalog.workspace / "logits" / scorer.key, *shifts.glob("*")):
             remove_leftovers(folder)

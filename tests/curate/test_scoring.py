@@ -156,6 +156,9 @@ def test_two_passes_at_once_are_refused(catalog: Catalog) -> None:
         pytest.raises(WorkspaceError, match="another process scores"),
     ):
         score(catalog)
+    score(catalog)
+    with locked(catalog.workspace / ".score.lock", "this test"):  # as another network's pass does
+        assert score(catalog) == 0
 
 
 def test_logits_are_gathered_in_the_order_asked_for(catalog: Catalog) -> None:
