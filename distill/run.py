@@ -109,6 +109,7 @@ def distill(
     folder = catalog.workspace / "runs" / name
     identity = _identity(options, teacher, content_hash)
     method = make_method(options, teacher)
+    _tell_input(options.student, teacher, progress)
     with _alone(folder) if processes.first else nullcontext():
         finished = processes.of_first(lambda: read_result(folder, identity))
         if finished and _has_all(catalog, finished, options):
@@ -155,6 +156,16 @@ def distill(
             return done
 
         return processes.of_first(finish)
+
+
+def _tell_input(student: str, teacher: Network, progress: Progress) -> None:
+    """Say so where a student that is trained already sees images otherwise from now on."""
+    card = resolve(student)
+    if card.weights and card.input != teacher.card.input:
+        progress.say(
+            f"{student} is trained on images as its teacher sees them ({teacher.card.input}), not "
+            f"as its card says ({card.input})"
+        )
 
 
 def _selection(catalog: Catalog, options: RunOptions) -> Selection | None:

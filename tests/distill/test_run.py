@@ -20,7 +20,7 @@ from index.catalog import Catalog
 from index.errors import MethodError, NetworkError, UsageError
 from index.files import file_sha256
 
-from .running import TRAIN, asked, labelled, metadata, rows, run, same
+from .running import TRAIN, Heard, asked, labelled, metadata, rows, run, same
 from .workspaces import SELECTED, TEACHER
 
 
@@ -122,6 +122,23 @@ def test_the_row_names_the_network_that_a_student_was_before(
     run(catalog, teacher_card, student=str(teacher_card), method="kd")
     ((before,),) = rows(catalog, "SELECT options->>'begun_as' FROM runs")
     assert before == load_network(teacher_card).key
+
+
+def test_a_student_that_is_trained_is_told_to_see_as_its_teacher_does(
+    catalog: Catalog, teacher_card: Path, tmp_path: Path
+) -> None:
+    own = load_network(teacher_card).card
+    first, second = Heard(), Heard()
+    run(catalog, teacher_card, student=str(teacher_card), method="kd", progress=first)
+    folder = Path(shutil.copytree(teacher_card.parent, tmp_path / "other"))
+    text = (folder / teacher_card.name).read_text().replace(str(own.input.mean[0]), "0.5")
+    (folder / teacher_card.name).write_text(text)
+    student = str(folder / teacher_card.name)
+    assert load_network(student).card.input != own.input
+    run(catalog, teacher_card, student=student, method="kd", progress=second)
+    told = f"{student} is trained on images as its teacher sees them ({own.input}), not as its card"
+    assert not any("as its card says" in line for line in first.said)
+    assert any(line.startswith(told) for line in second.said)
 
 
 def test_a_pool_in_a_file_trains_the_same_student(catalog: Catalog, teacher_card: Path) -> None:
