@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from curate.distances import frechet_distance, median_bandwidth, mmd_squared
-from distill.datafree.registry import data_free_names, find_data_free
+from distill.datafree.registry import data_free_names, find_data_free, make_recipe
 from distill.networks import load_embedder, load_network
 from distill.setmoments import SetMoments
 from helpers import students
@@ -70,7 +70,10 @@ class Bench:
     def without_images(self, method: str, seed: int) -> dict[str, Any]:
         """Train on the method's own images, and keep some."""
         known = type(find_data_free(method).recipe).model_fields
-        options = [pair for pair in self.more if pair.partition("=")[0] in known]
+        asked = dict(pair.split("=", 1) for pair in self.more)
+        numbers = {name: value for name, value in asked.items() if name in known}
+        recipe = make_recipe(method, self.preset, numbers)
+        options = [f"{one}={numbers[one]}" for one in numbers if not recipe.why_unread(one)]
         given = ("--preset", self.preset, "--keep-images", self.images)
         more = [word for pair in options for word in ("--option", pair)]
         return self.train(self.workspace / method, method, seed, *given, *more)
@@ -200,7 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--preset", default="fast")
     parser.add_argument("--threads", type=int, default=0, help="of each student; 0: torch's own")
     parser.add_argument("--only", nargs="+", choices=names, default=names)
-    parser.add_argument("--option", action="append", default=[], help="of methods that have it")
+    parser.add_argument("--option", action="append", default=[], help="of methods that read it")
     options = parser.parse_args(arguments)
     if options.data is None:
         parser.error("give --data DIR, or set KDCURATE_DATA")

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 _PLANNED = ("method", "selection", "rounds", "seed", "manifest", "selected", "run", "finished")
 
+AUGMENT_HELP = (
+    "As in `distill`; methods that make their own images are augmented as `distill` does it where "
+    "nothing is given."
+)
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
@@ -79,7 +84,7 @@ def compare(
     schedule: Annotated[
         str | None, typer.Option(help="As in `distill`; default: each method's.")
     ] = None,
-    augment: Annotated[str, typer.Option(help="As in `distill`.")] = "crop",
+    augment: Annotated[str, typer.Option(help=AUGMENT_HELP)] = "crop",
     option: Annotated[
         list[str] | None, typer.Option(help="Of a method: METHOD.NAME=VALUE, as kd.temperature=4.")
     ] = None,
@@ -93,7 +98,9 @@ def compare(
     workspace: Workspace = Path("workspace"),
     device: Device = "auto",
     precision: Annotated[str, typer.Option(help="As in `distill`.")] = "auto",
-    cache_budget: Annotated[float, typer.Option(help="GiB of decoded images in memory.")] = 4.0,
+    cache_budget: Annotated[
+        float, typer.Option(help="GiB of decoded images of the crawl in memory.")
+    ] = 4.0,
     workers: Workers = None,
     dry_run: DryRun = False,
     json: Json = False,

@@ -34,6 +34,10 @@ REFRESH_HELP = (
     "full asks it about all, each round."
 )
 
+CACHE_BUDGET_HELP = (
+    "GiB of decoded images in memory; more lie in a file. Not for methods without images."
+)
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
@@ -122,9 +126,7 @@ def distill(
     checkpoint_every: Annotated[
         int, typer.Option(help="Steps between checkpoints; of slow steps about one a minute.")
     ] = 200,
-    cache_budget: Annotated[
-        float, typer.Option(help="GiB of decoded images in memory; more lie in a file.")
-    ] = 4.0,
+    cache_budget: Annotated[float, typer.Option(help=CACHE_BUDGET_HELP)] = 4.0,
     workers: Workers = None,
     dry_run: DryRun = False,
     json: Json = False,
@@ -185,7 +187,7 @@ def distill(
     network = load_network(teacher)
     if dry_run:
         if processes.first:
-            (print_json if json else print_pairs)(_plan(catalog, options, network))
+            (print_json if json else _print_plan)(_plan(catalog, options, network))
         return
     progress = TerminalProgress() if processes.first else Silent()
     check_run(options)  # not after hours of scoring
@@ -247,15 +249,24 @@ def _plan(catalog: Catalog, options: RunOptions, teacher: Network) -> dict[str, 
 
 
 def _plan_without_images(options: RunOptions, teacher: Network) -> dict[str, Any]:
-    from distill.datafree.run import complete
+    from distill.datafree.run import complete, recipe_of
     from distill.datafree.trainer import total_steps
     from distill.run import run_name
 
     options = complete(options)
+    steps = total_steps(options.train)
     return {
         "run": options.name or run_name(options, teacher, ""),
-        "steps": total_steps(options.train),
+        "steps": steps,
+        **recipe_of(options).planned(steps),
+        "keep_images": options.keep_images,
         "batch_size": options.train.batch_size,
         "device": options.train.device,
-        **{name: value for name, value in options.method_options.items() if value},
+        "options": options.method_options,
     }
+
+
+def _print_plan(plan: dict[str, Any]) -> None:
+    """Print names and values, each option of the method on a line of its own."""
+    own = {f"option {name}": value for name, value in plan.pop("options", {}).items()}
+    print_pairs({**plan, **own})

@@ -162,9 +162,9 @@ def _options(grid: Grid, cell: Cell, manifest: str | None) -> RunOptions:
     method, rounds = cell.row.method, cell.row.rounds
     floor = grid.train.alpha_floor if rounds else 0.0
     train = replace(grid.train, seed=cell.seed, rounds=rounds, alpha_floor=floor)
-    preset = None
+    preset, cache_budget = None, grid.cache_budget_gib
     if method in grid.own_images:  # which are seen as they were made, in as many steps
-        preset = grid.preset or "paper"
+        preset, cache_budget = grid.preset or "paper", RunOptions.cache_budget_gib
         train = replace(train, augment=training_of(method, preset)["augment"])
     left_out = {"without": [cell.row.left_out]} if cell.row.left_out else {}
     options = RunOptions(
@@ -175,7 +175,7 @@ def _options(grid: Grid, cell: Cell, manifest: str | None) -> RunOptions:
         train=train,
         method_options={**grid.method_options.get(method, {}), **left_out},
         evaluate_on=grid.evaluate_on,
-        cache_budget_gib=grid.cache_budget_gib,
+        cache_budget_gib=cache_budget,
         workers=grid.workers,
         preset=preset,
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from curate.comparing.unused import check_used
 from curate.fitted import needs_reference
 from curate.options import SelectOptions
 from distill.datafree.registry import is_data_free
@@ -112,6 +113,11 @@ class Grid:
         """Those of the methods that make their own images: one row each, whatever is selected."""
         return frozenset(filter(is_data_free, self.methods))
 
+    @property
+    def makes_all(self) -> bool:
+        """Whether every row is of a method that makes its own images."""
+        return self.own_images.issuperset(self.methods)
+
     def check(self, *, index: bool = True) -> None:
         """Check what depends on neither workspace nor networks; `index`: whether there is one.
 
@@ -127,22 +133,7 @@ class Grid:
         replace(self.train, rounds=self.rounds).check()
         for strategy in self.strategies:
             self._check_strategy(strategy, index)
-        if not self.strategies or self.own_images.issuperset(self.methods):
-            self._check_nothing_selects()
-        if self.reference and not any(map(self.reads_reference, self.strategies)):
-            raise UsageError(
-                "--reference is for strategies that need one, as knn, and none of --strategies "
-                "does: leave it out"
-            )
-
-    def _check_nothing_selects(self) -> None:
-        for name in ("balance", "diversity", "near_duplicates", "where"):
-            if (value := getattr(self.select, name)) is not None:
-                option = f"--{name.replace('_', '-')}"
-                raise UsageError(
-                    f"{option} {value} is for what --strategies select, and nothing is selected "
-                    "here: leave it out"
-                )
+        check_used(self, BASELINE)
 
     def check_rows(self, rows: list[Row]) -> None:
         """Check that rounds are rows, once it is known what the manifests listen to.
@@ -231,7 +222,7 @@ class Grid:
             )
         options.check_given(student=False, reference=bool(self.reference), index=index)
         bounded = options.budget is not None or options.per_class is not None
-        selects = not self.own_images.issuperset(self.methods)
+        selects = not self.makes_all
         if selects and not bounded and made.thresholds(np.ones(2, np.int64)) is None:
             otherwise = ", or --no-baseline" if strategy == BASELINE else ""
             raise UsageError(
@@ -254,7 +245,7 @@ class Grid:
             if method not in self.methods:
                 raise UsageError(f"--option is for {method}, and --methods has none of that name")
         self._check_without()
-        if not (self.strategies or self.manifests or self.own_images.issuperset(self.methods)):
+        if not (self.strategies or self.manifests or self.makes_all):
             raise UsageError("nothing to train on: give --strategies or --manifests")
 
     def _check_without(self) -> None:

@@ -60,15 +60,26 @@ def start_of(size: int) -> tuple[int, int]:
     Raises:
         MethodError: the size is not so divisible.
     """
+    doublings = _doublings(size)
+    if not can_double_to(size):
+        raise MethodError(
+            f"a generator doubles its maps {doublings} times, and the teacher's {size} pixels "
+            f"are no multiple of {2**doublings}: use deepinversion, which needs no generator "
+            "(--option bn=0 where the teacher has no BatchNorm)"
+        )
+    return doublings, size // 2**doublings
+
+
+def can_double_to(size: int) -> bool:
+    """Tell whether a generator makes images of this size."""
+    return not size % 2 ** _doublings(size)
+
+
+def _doublings(size: int) -> int:
     doublings = _DOUBLINGS
     while size > _SMALLEST * 2**doublings:
         doublings += 1
-    if size % 2**doublings:
-        raise MethodError(
-            f"a generator doubles its maps {doublings} times, and the teacher's {size} pixels "
-            f"are no multiple of {2**doublings}: use deepinversion, which needs no generator"
-        )
-    return doublings, size // 2**doublings
+    return doublings
 
 
 def _doubling(before: int, after: int) -> nn.Sequential:

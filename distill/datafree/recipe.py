@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from distill.methods.base import Options
+
+
+@dataclass(frozen=True)
+class Reader:
+    """What reads an option that not every recipe reads: another option with one of these values.
+
+    Without values it is one that is above 0.
+    """
+
+    option: str
+    values: tuple[str, ...] = ()
+
+    def reads(self, recipe: Recipe) -> bool:
+        """Tell whether a recipe has what reads the option."""
+        found = getattr(recipe, self.option)
+        return found in self.values if self.values else bool(found)
+
+    @property
+    def wanted(self) -> str:
+        """The value that it takes, in words."""
+        return f"{self.option} {' or '.join(self.values) or 'above 0'}"
 
 
 class Weights(Options):
@@ -29,8 +51,16 @@ class Recipe(Weights):
     ``divergence`` is D of L_adv, ``batch`` the images made at once, ``student_steps`` the steps of
     the student for one of the images'. ``loss`` is what the student learns by: T^2 KL with T the
     ``temperature``, that with ``attention`` times the gap of attention maps, or L1 on logits.
+
+    ``read_by`` says of an option that not every recipe reads what does, or in words why nothing
+    can.
     """
 
+    read_by: ClassVar[dict[str, Reader | str]] = {
+        "divergence": Reader("adv"),
+        "temperature": Reader("loss", ("kl", "attention")),
+        "attention": Reader("loss", ("attention",)),
+    }
     divergence: Literal["kl", "l1", "js"] = "kl"
     batch: PositiveInt = 256
     student_steps: PositiveInt = 5
@@ -45,6 +75,26 @@ class Recipe(Weights):
     def fitted(self, steps: int) -> Self:  # noqa: ARG002
         """Return the recipe of a training of so many steps."""
         return self
+
+    def planned(self, steps: int) -> dict[str, int]:
+        """What there is to do for the images in so many steps of the student, by name."""
+        return {"image_steps": -(-steps // self.student_steps)}
+
+    def why_unread(self, option: str) -> str | None:
+        """Why nothing reads an option here, and what to do about it; None where something does."""
+        if option not in self.read_by:
+            return None
+        reader = self.read_by[option]
+        if isinstance(reader, str):
+            return f"nothing reads it, {reader}: leave it out"
+        if reader.reads(self):
+            return None
+        found = getattr(self, reader.option)
+        value = found if isinstance(found, str) else f"{found:g}"
+        return (
+            f"nothing reads it where {reader.option} is {value}: leave it out, or give "
+            f"{reader.wanted} too"
+        )
 
 
 class GeneratorRecipe(Recipe):
@@ -78,6 +128,7 @@ class RoundsRecipe(Recipe):
     it: the images are then the same whenever they are made.
     """
 
+    read_by: ClassVar[dict[str, Reader | str]] = Recipe.read_by | {"warmup": Reader("adv")}
     steps: PositiveInt
     most: PositiveInt = 51200
     warmup: NonNegativeInt = 0
@@ -90,6 +141,15 @@ class RoundsRecipe(Recipe):
         """Return it with a warmup of two thirds of the rounds at most: L_adv counts in the rest."""
         warmup = min(self.warmup, self.rounds(steps) * 2 // 3)
         return self.model_copy(update={"warmup": warmup}) if self.adv else self
+
+    def planned(self, steps: int) -> dict[str, int]:
+        """Rounds, those before the student's first step, steps of all rounds, and images."""
+        return {
+            "image_rounds": self.rounds(steps),
+            "image_rounds_before_student": self.ahead(steps),
+            "image_steps": self.rounds(steps) * self.steps,
+            "images": self.limit(steps),
+        }
 
     def rounds(self, steps: int) -> int:
         """How many there are in so many steps of the student: one for ``student_steps``."""
@@ -120,9 +180,15 @@ class ContrastRecipe(RoundsRecipe):
     """A new generator a round, which learns with its noise, and a memory bank for contrast.
 
     ``cr`` weighs the contrast, ``tau`` is its temperature, ``bank`` how many negatives are kept,
-    ``embedding`` the length of what is compared.
+    ``embedding`` the length of what is compared. Its L_adv is one of KL, whatever ``divergence``.
     """
 
+    read_by: ClassVar[dict[str, Reader | str]] = RoundsRecipe.read_by | {
+        "divergence": "as its L_adv is always KL, where teacher and student agree",
+        "tau": Reader("cr"),
+        "bank": Reader("cr"),
+        "embedding": Reader("cr"),
+    }
     weighed: ClassVar[tuple[str, ...]] = (*Weights.weighed, "cr")
     steps: PositiveInt = 500
     latent: PositiveInt = 100

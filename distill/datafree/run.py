@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,10 +55,11 @@ def complete(options: RunOptions) -> RunOptions:
         raise UsageError(f"--method {name} makes its own images: leave --manifest out")
     if options.train.processes > 1:
         raise UsageError(f"--method {name} trains in one process: start it without torchrun")
-    _refuse_others(name, options.train)
+    _refuse_others(name, options)
     if "without" in options.method_options:
         raise UsageError(f"--without is kd3's: {name} has no parts to leave out")
     recipe = make_recipe(name, options.preset or "paper", options.method_options)
+    _refuse_unread(name, recipe, options.method_options)
     steps = total_steps(options.train)
     if "warmup" in options.method_options:
         _check_warmup(recipe, steps)
@@ -73,11 +75,11 @@ def make_student_method(options: RunOptions, teacher: Network, student: Network)
     Raises:
         MethodError: the networks do not fit the method, or it can make no images for them.
     """
-    recipe = _recipe(options)
-    if recipe.bn:
-        batch_norm_taps(teacher)
+    recipe = recipe_of(options)
     if isinstance(recipe, GeneratorRecipe | ContrastRecipe):
-        start_of(teacher.card.input.size)
+        start_of(teacher.card.input.size)  # before what would send to another generator
+    if recipe.bn:
+        batch_norm_taps(teacher, published=find_data_free(options.method).recipe.bn > 0)
     return make_learner(recipe, teacher, student)
 
 
@@ -97,7 +99,7 @@ def train(
         KdcurateError: memory is exhausted, or a loss or a weight is no longer finite.
         MethodError: the teacher does not fit the method.
     """
-    recipe = _recipe(options)
+    recipe = recipe_of(options)
     remedy = f"--option batch= (now {recipe.batch})"
     with told_if_out_of_memory(options.train, checkpoint_path(folder), remedy=remedy):
         trainer = DataFreeTrainer(
@@ -127,7 +129,8 @@ def _kept(
     return str(write_images(workspace, run, trainer.samples(options.keep_images), facts))
 
 
-def _recipe(options: RunOptions) -> Recipe:
+def recipe_of(options: RunOptions) -> Recipe:
+    """Return the recipe that completed options hold."""
     return make_recipe(options.method, "paper", options.method_options)  # which are all of them
 
 
@@ -142,6 +145,18 @@ def _check_warmup(recipe: Recipe, steps: int) -> None:
         )
 
 
+def _refuse_unread(name: str, recipe: Recipe, given: Mapping[str, Any]) -> None:
+    """Refuse options that would make another run of the same training.
+
+    A whole recipe, as completed options have it, is nobody's typing: a preset set what is unread.
+    """
+    if given.keys() == type(recipe).model_fields.keys():
+        return
+    for option in given:
+        if why := recipe.why_unread(option):
+            raise UsageError(f"method {name}, option '{option}': {why}")
+
+
 def _check_kept(count: int, recipe: Recipe, steps: int) -> None:
     """Refuse to keep more images than there will be."""
     if count < 0:
@@ -151,15 +166,17 @@ def _check_kept(count: int, recipe: Recipe, steps: int) -> None:
         raise UsageError(f"--keep-images {count}: in {steps} steps this method makes {limit}")
 
 
-def _refuse_others(name: str, train: TrainOptions) -> None:
-    """Refuse options of the training that this loop would not listen to."""
-    for field in fields(TrainOptions):
-        if field.name not in _LISTENED_TO and getattr(train, field.name) != field.default:
-            option = field.name.replace("_", "-")
-            raise UsageError(
-                f"--{option} is for methods that train on a manifest: leave it out with --method "
-                f"{name}"
-            )
+def _refuse_others(name: str, options: RunOptions) -> None:
+    """Refuse options that this loop would not listen to: no image of it is read from a crawl."""
+    train = [field.name for field in fields(TrainOptions) if field.name not in _LISTENED_TO]
+    given = [one for one in train if getattr(options.train, one) != getattr(TrainOptions, one)]
+    if options.cache_budget_gib != type(options).cache_budget_gib:
+        given.append("cache_budget")
+    for one in given:
+        raise UsageError(
+            f"--{one.replace('_', '-')} is for methods that train on a manifest: leave it out with "
+            f"--method {name}"
+        )
 
 
 def _trained_on_a_manifest(options: RunOptions) -> RunOptions:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.datafree import terms
-from distill.datafree.generator import to_bytes
+from distill.datafree.generator import can_double_to, to_bytes
 from distill.datafree.purposes import Purpose
 from distill.datafree.recipe import Recipe
 from distill.draws import step_seed
@@ -200,8 +200,12 @@ def frozen(learner: Method) -> Iterator[None]:
             part.training = training
 
 
-def batch_norm_taps(teacher: Network) -> BatchNormTaps[Tensor]:
+def batch_norm_taps(teacher: Network, *, published: bool = True) -> BatchNormTaps[Tensor]:
     """Return taps that measure L_bn, a value a layer, of a batch.
+
+    Args:
+        teacher: whose statistics are compared.
+        published: whether the method has L_bn of its own, not by an option alone.
 
     Raises:
         MethodError: the teacher has no BatchNorm statistics.
@@ -209,7 +213,16 @@ def batch_norm_taps(teacher: Network) -> BatchNormTaps[Tensor]:
     try:
         return BatchNormTaps(teacher, bn_distance, batch_moments)
     except NetworkError as error:
-        raise MethodError(
-            f"{error}, and this method makes its images by those: use dafl, dfad or pre, which "
-            "need none, or leave that term out with --option bn=0"
-        ) from error
+        raise MethodError(f"{error}, {_without_statistics(teacher, published)}") from error
+
+
+def _without_statistics(teacher: Network, published: bool) -> str:
+    """What helps a teacher that has none: another method only where that takes its images."""
+    if not published:
+        return "and --option bn compares its statistics: leave bn out"
+    takes = can_double_to(teacher.card.input.size)
+    others = ", or use dafl, dfad or pre, which need none" if takes else ""
+    return (
+        "and this method makes its images by its statistics: leave that term out with --option "
+        f"bn=0{others}"
+    )

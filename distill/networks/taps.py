@@ -80,7 +80,7 @@ def trace(module: nn.Module, size: int) -> tuple[Tensor, dict[str, Call]]:
     """Run a classifier once, in eval mode, on noise of `size` pixels; return logits and all calls.
 
     Raises:
-        NetworkError: it does not run at this size, or does not put out logits.
+        NetworkError: it does not run at this size, takes grey images, or does not put out logits.
     """
     device = next(module.parameters()).device
     noise = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0)).to(device)
@@ -90,6 +90,11 @@ def trace(module: nn.Module, size: int) -> tuple[Tensor, dict[str, Call]]:
         with watch(module, [path for path, _ in module.named_modules()]) as calls, torch.no_grad():
             logits = module(noise)
     except (RuntimeError, AssertionError, ValueError) as error:
+        if _runs(module, noise[:, :1]):
+            raise NetworkError(
+                "takes grey images, of one channel, and images of a crawl have three: wrap it in a "
+                "network that averages them, or use another"
+            ) from error
         reason = str(error).partition("\n")[0]
         raise NetworkError(f"does not run on images of {size} pixels ({reason})") from error
     finally:
@@ -98,6 +103,15 @@ def trace(module: nn.Module, size: int) -> tuple[Tensor, dict[str, Call]]:
     if not isinstance(logits, Tensor) or logits.ndim != 2:
         raise NetworkError("does not put out logits (B, K): it is no image classifier")
     return logits, calls
+
+
+@torch.no_grad()
+def _runs(module: nn.Module, images: Tensor) -> bool:
+    try:
+        module(images)
+    except (RuntimeError, AssertionError, ValueError):
+        return False
+    return True
 
 
 def _record(

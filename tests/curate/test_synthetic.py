@@ -102,7 +102,7 @@ def test_without_a_crawl_the_teacher_embeds_them(
     planned = kdcurate(*command, "--dry-run")
     assert planned.code == 0, planned.err
     plan = json.loads(planned.out)
-    assert (plan["steps"], plan["batch_size"], plan["bal"]) == (2, 4, 20)
+    assert (plan["steps"], plan["batch_size"], plan["options"]["bal"]) == (2, 4, 20)
     assert not (tmp_path / "new").exists()
     done = kdcurate(*command, "--keep-images", COUNT)
     assert done.code == 0, done.err

@@ -93,6 +93,10 @@ def test_a_network_without_maps_has_no_features() -> None:
         (nn.Sequential(nn.Conv2d(3, 4, 8), nn.Flatten()), "final linear layer"),
         (nn.Conv2d(3, 4, 8), "no image classifier"),
         (nn.Sequential(nn.Flatten(), nn.Linear(5, 2)), "does not run on images of 8 pixels"),
+        (
+            nn.Sequential(nn.Conv2d(1, 4, 8), nn.Flatten(), nn.Linear(4, 2)),
+            "^tests:net: takes grey images, of one channel, and images of a crawl have three: wrap",
+        ),
     ],
 )
 def test_what_is_no_classifier_is_refused(module: nn.Module, said: str) -> None:

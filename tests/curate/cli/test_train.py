@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 
 from curate.cli import train
 from curate.cli.train_options import parse_options, parse_share, training
-from distill.datafree.registry import ALIASES, data_free_names
+from distill.datafree.registry import ALIASES, data_free_names, make_recipe
 from distill.methods import METHODS
 from distill.methods.kd3 import KD3Options, Part
 from index.errors import UsageError
@@ -71,6 +72,55 @@ def test_what_is_not_given_is_the_methods_own() -> None:
     assert training("di", None, **nothing) == {"epochs": 200, "batch_size": 256, "augment": "crop"}
     fast = training("pre", "fast", **nothing | {"batch_size": 7})
     assert fast == {"epochs": 10, "batch_size": 7, "augment": "none"}
+
+
+def planned(kdcurate: Kdcurate, folder: Path, *words: object) -> str:
+    common = ("distill", "-w", folder, "--teacher", save_teacher(folder), "--device", "cpu")
+    found = kdcurate(*common, "--student", "cifar:resnet8", "--dry-run", *words)
+    assert found.code == 0, found.err
+    return found.out
+
+
+def test_the_plan_of_rounds_says_how_many_come_first_and_what_they_cost(
+    kdcurate: Kdcurate, tmp_path: Path
+) -> None:
+    """The images' own steps, an option of the same name, are not the student's."""
+    asked = ("--method", "adi", "--preset", "fast", "--max-steps", 3950, "--keep-images", 7)
+    plan = json.loads(planned(kdcurate, tmp_path, *asked, "--json"))
+    options = plan.pop("options")
+    assert options == make_recipe("adi", "fast", {}).model_dump()
+    assert plan.pop("run").startswith("adi-")
+    assert plan == {
+        "steps": 3950,
+        "image_rounds": 40,
+        "image_rounds_before_student": 20,
+        "image_steps": 8000,
+        "images": 5120,
+        "keep_images": 7,
+        "batch_size": 128,
+        "device": "cpu",
+    }
+    shown = planned(kdcurate, tmp_path, *asked).splitlines()
+    pairs = dict(re.split(r"  +", line, maxsplit=1) for line in shown)
+    assert len(pairs) == len(shown) == 1 + len(plan) + len(options)
+    assert (pairs["steps"], pairs["option steps"], pairs["option bal"]) == ("3950", "200", "0")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("di", "--option", "most=300"), (2, 2, 4000, 512, 0)),
+        (("cmi",), (3, 0, 1500, 768, 0)),
+        (("dafl",), (None, None, 180, None, 0)),
+    ],
+)
+def test_the_plan_of_other_methods(
+    kdcurate: Kdcurate, tmp_path: Path, words: tuple[str, ...], expected: tuple[int | None, ...]
+) -> None:
+    asked = ("--method", *words, "--max-steps", 900, "--json")
+    plan = json.loads(planned(kdcurate, tmp_path, *asked))
+    names = ("image_rounds", "image_rounds_before_student", "image_steps", "images", "keep_images")
+    assert plan["steps"] == 900 and tuple(map(plan.get, names)) == expected
 
 
 def test_under_torchrun_only_a_training_divides(

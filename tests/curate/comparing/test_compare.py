@@ -217,7 +217,8 @@ def test_manifests_are_rows_and_rounds_are_rows_of_those_that_listen(
     small = replace(
         asked, methods=("kd",), strategies=(), manifests=("mine", "other"), rounds=2, seeds=1
     )
-    small = replace(small, train=replace(small.train, alpha_floor=0.25))
+    unbounded = SelectOptions("random")  # the manifests are as large as they are
+    small = replace(small, select=unbounded, train=replace(small.train, alpha_floor=0.25))
     found = compare(catalog, small)
     assert {(line.selection, line.rounds) for line in found} == {
         ("mine", 0),

@@ -67,7 +67,9 @@ def test_a_method_that_makes_its_own_images_is_one_row() -> None:
         ("kd", "kd3", 0),
         ("kd", "kd3", 4),
     ]
-    grid(methods=("dafl",), strategies=()).check()
+    unbounded = SelectOptions("random")
+    grid(methods=("dafl",), strategies=(), select=unbounded).check()
+    grid(methods=("kd", "dafl"), cache_budget_gib=2).check()
 
 
 def test_another_seed_selects_anew_only_where_it_matters() -> None:
@@ -143,6 +145,37 @@ def test_a_manifest_is_named_after_what_makes_it(teacher: str, student: str) -> 
         (
             {"methods": ("cmi",), "select": SelectOptions("random", budget=9, balance="full")},
             "--balance full is for what --strategies select",
+        ),
+        (
+            {"manifests": ("mine",), "strategies": ()},
+            "--budget 10 is for what --strategies select, and nothing is selected here",
+        ),
+        ({"methods": ("cmi",)}, "--budget 10 is for what --strategies select"),
+        (
+            {"methods": ("cmi", "pre"), "select": SelectOptions("random")},
+            "^--strategies kd3 is for methods that train on a manifest, and all of --methods make",
+        ),
+        (
+            {"methods": ("cmi",), "select": SelectOptions("random"), "strategies": ("msp", "kd3")},
+            "--strategies msp,kd3 is for methods that train on a manifest",
+        ),
+        (
+            {
+                "methods": ("cmi",),
+                "select": SelectOptions("random"),
+                "strategies": (),
+                "manifests": ("mine",),
+            },
+            "--manifests mine is for methods that train on a manifest",
+        ),
+        (
+            {
+                "methods": ("cmi",),
+                "select": SelectOptions("random"),
+                "strategies": ("random",),
+                "cache_budget_gib": 1.5,
+            },
+            "--cache-budget 1.5 is for methods that train on a manifest",
         ),
         ({"manifests": (OWN_IMAGES,)}, "--manifests names 'own images'"),
         ({"preset": "fast"}, "--preset fast is for methods that make their own images"),

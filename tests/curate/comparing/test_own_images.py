@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from curate.cli.compare import method_options
+from curate.cli.compare import AUGMENT_HELP, method_options
 from curate.pool import Pool
 from distill.result import RunResult
 from distill.run import RunOptions, distill
@@ -33,7 +33,7 @@ def command(pool: Pool, teacher: str, tmp_path: Path) -> tuple[object, ...]:
         *("--student", "cifar:resnet8", "--methods", "kd,dafl,di", "--strategies", "msp"),
         *("--no-baseline", "--budget", 12, "--seeds", 1, "--max-steps", STEPS),
         *("--batch-size", 4, "--preset", "fast", "--eval", labelled, "--device", "cpu"),
-        *("--precision", "float32", "--workers", 0, "--json"),
+        *("--precision", "float32", "--workers", 0, "--cache-budget", 1, "--json"),
         *(word for one in options for word in ("--option", one)),
     )
 
@@ -71,12 +71,13 @@ def test_they_are_rows_of_one_table_at_equal_steps(
 def test_no_crawl_is_needed_where_no_row_learns_from_one(
     kdcurate: Kdcurate, command: tuple[object, ...], tmp_path: Path
 ) -> None:
-    at, new = command.index("--strategies"), tmp_path / "new"
-    words = [*command[:at], *command[command.index("--no-baseline") :]]
+    first, new = command.index("--strategies"), tmp_path / "new"
+    words = [*command[:first], *command[command.index("--no-baseline") :]]
     words[words.index("-w") + 1] = new
     words[words.index("kd,dafl,di")] = "dafl,di"
-    budget = words.index("--budget")
-    del words[budget : budget + 2]
+    for option in ("--budget", "--cache-budget"):  # of those that learn from a crawl
+        at = words.index(option)
+        del words[at : at + 2]
     planned = kdcurate(*words, "--dry-run")
     assert planned.code == 0, planned.err
     assert json.loads(planned.out)["finished"] == 0 and not new.exists()
@@ -112,10 +113,29 @@ def test_strategies_choose_where_a_predicate_is_true(
     assert len(chosen) == 12 and all(number % 2 == 0 for (number,) in chosen)
     refused = kdcurate(*trained, "--where", "nonsense = 1")
     assert refused.code == 2 and "nonsense" in refused.err
-    slow = "levenshtein(repeat(hex(sha256), 40), repeat(format, 800)) >= 0"  # 10 ms an image
+    slow = "levenshtein(repeat(hex(sha256), 100), repeat(format, 2000)) >= 0"
     refused = kdcurate(*trained, "--where", slow, "--where-timeout", "1e-3")
     assert refused.code == 1 and "give --where-timeout more" in refused.err
     refused = kdcurate(*trained, "--where-timeout", "0")
     assert refused.code == 2 and "--where-timeout is 0" in refused.err
     refused = kdcurate(*command, "--strategies", "", "--methods", "dafl,di", "--where", "true")
     assert refused.code == 2 and "--where true is for what --strategies select" in refused.err
+
+
+def test_what_no_row_of_theirs_uses_is_refused(
+    kdcurate: Kdcurate, command: tuple[object, ...]
+) -> None:
+    """The baseline of random images is none of it: it comes unasked, and has no row here."""
+    own = ["dafl,di" if word == "kd,dafl,di" else word for word in command if word != "--json"]
+    own.remove("--no-baseline")
+    for option, value in (("--budget", 12), ("--strategies", "msp"), ("--cache-budget", 1)):
+        refused = kdcurate(*own, "--dry-run")
+        assert refused.code == 2 and refused.err.startswith(f"kdcurate: {option} {value} is for ")
+        place = own.index(option)
+        del own[place : place + 2]
+    planned = kdcurate(*own, "--dry-run")
+    assert planned.code == 0 and "2 trainings" in planned.err
+
+
+def test_help_says_how_their_images_are_augmented() -> None:
+    assert "make their own images are augmented as `distill` does" in AUGMENT_HELP

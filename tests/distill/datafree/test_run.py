@@ -185,6 +185,7 @@ def test_the_processes_that_a_run_joined_are_joined_once(
         ({"keep_images": -1}, "--keep-images is -1"),
         ({"method_options": {"without": ["dynamic"]}}, "--without is kd3's: dafl has no parts"),
         ({"method_options": {"cr": 1}}, "method dafl has no option 'cr'"),
+        ({"cache_budget_gib": 1.0}, "--cache-budget is for methods that train on a manifest"),
     ],
 )
 def test_what_does_not_go_together_is_named(card: Path, given: dict[str, Any], named: str) -> None:
@@ -223,11 +224,34 @@ def test_memory_that_is_not_there_names_what_these_methods_listen_to(
 
 
 def test_a_teacher_that_does_not_fit_is_refused_before_any_work(tmp_path: Path) -> None:
-    spec = InputSpec(size=30)
-    network = load_network("cifar:lenet5", num_classes=3, input=spec, allow_random=True)
-    card = save_student(network, tmp_path, provenance={})
-    for method, named in (("dfq", "has no BatchNorm.*use dafl"), ("dafl", "30 pixels")):
-        options = complete(asked(card, method=method, method_options={}))
+    """And never sent from one method that cannot take it to another that cannot."""
+    bad = "30 pixels .*: use deepinversion.*--option bn=0 where the teacher has no BatchNorm"
+    leave = "has no BatchNorm.*: leave that term out with --option bn=0"
+    others = f"{leave}, or use dafl, dfad or pre, which need none$"
+    own = "--option bn compares its statistics: leave bn out$"
+    cases: list[tuple[int, str, dict[str, Any], str]] = [
+        *((30, name, {}, bad) for name in ("dafl", "dfq", "cmi")),
+        (30, "deepinversion", {}, f"{leave}$"),
+        (32, "deepinversion", {}, others),
+        (32, "dfq", {}, others),
+        (32, "dafl", {"bn": "1"}, own),
+    ]
+    for size, method, given, named in cases:
+        options = complete(asked(card_of(size, tmp_path), method=method, method_options=given))
         with pytest.raises(MethodError, match=named):
-            make_method(options, load_network(card))
+            make_method(options, load_network(options.teacher))
     assert not (tmp_path / "runs").exists()
+
+
+def test_any_size_is_taken_without_batch_norm_by_what_is_named(tmp_path: Path) -> None:
+    small = {"batch": "4", "steps": "2", "bn": "0"}
+    card = card_of(30, tmp_path)
+    given = {"method": "deepinversion", "method_options": small}
+    assert run(tmp_path, card, student=str(card), **given).steps == 4
+
+
+def card_of(size: int, folder: Path) -> Path:
+    """Card of a network without BatchNorm, for images of this size."""
+    spec = InputSpec(size=size)
+    network = load_network("cifar:lenet5", num_classes=3, input=spec, allow_random=True)
+    return save_student(network, folder / str(size), provenance={})
