@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -11,17 +10,14 @@ import torch
 from distill.datafree.adversary import Adversary
 from distill.datafree.contrast import Contrast
 from distill.datafree.generator import pixel_range
-from distill.datafree.inversion import Inversion
 from distill.datafree.learner import make_learner
 from distill.datafree.registry import data_free_names, find_data_free, make_recipe
 from distill.datafree.replay import Replay
-from distill.datafree.synthesiser import Compute, Moment, Synthesiser, Terms, frozen
+from distill.datafree.synthesiser import Moment, Synthesiser, frozen
 from distill.networks import Card, InputSpec, Network
 
 from ..helpers import TinyNet, noise, tiny
-from .small import small
-
-CPU = Compute(torch.device("cpu"), nullcontext)
+from .small import CPU, all_terms, small
 
 
 def make(name: str, folder: Path) -> Synthesiser:
@@ -31,11 +27,6 @@ def make(name: str, folder: Path) -> Synthesiser:
         twin.classifier.weight.mul_(0.5)
     learner = make_learner(recipe, tiny(0), twin)
     return find_data_free(name).synthesiser(learner, recipe, CPU, folder)
-
-
-def all_terms(made: Synthesiser, images: torch.Tensor) -> Terms:
-    found = made.terms(images)
-    return found | made._priors(images) if isinstance(made, Inversion) else found
 
 
 @pytest.mark.parametrize("name", data_free_names())
