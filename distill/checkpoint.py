@@ -112,10 +112,17 @@ def check_options(path: Path, stored: dict[str, Any], options: dict[str, Any]) -
     Raises:
         WorkspaceError: names the first option that differs.
     """
-    wanted = json.loads(json.dumps(options))
+    stored, wanted = _flat(stored), _flat(json.loads(json.dumps(options)))
     for name in sorted(stored.keys() | wanted.keys()):
         if stored.get(name) != wanted.get(name):
             raise WorkspaceError(
                 f"{path} is of a run with {name} = {stored.get(name)!r}, not "
                 f"{wanted.get(name)!r}: give this run another --run name"
             )
+
+
+def _flat(options: dict[str, Any]) -> dict[str, Any]:
+    """Name a method's own options as --option does, so that the one that differs is told alone."""
+    given = options.get("method_options") or {}
+    own = {f"--option {name}": value for name, value in given.items()}
+    return {**{name: one for name, one in options.items() if name != "method_options"}, **own}

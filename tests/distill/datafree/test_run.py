@@ -19,7 +19,7 @@ from distill.networks import InputSpec, load_network, save_student
 from distill.options import TrainOptions
 from distill.run import RunOptions, RunResult, distill, make_method, run_name
 from index.catalog import Catalog
-from index.errors import KdcurateError, MethodError, UsageError
+from index.errors import KdcurateError, MethodError, UsageError, WorkspaceError
 
 from ..workspaces import TEACHER, save_noise, save_teacher
 
@@ -107,6 +107,12 @@ def test_the_same_command_reads_the_result_and_later_keeps_images(
     for row in table:
         with Image.open(Path(kept.images).parent / row["path"]) as image:
             assert (image.format, image.size, image.mode) == ("PNG", (8, 8), "RGB")
+
+
+def test_the_option_that_differs_is_named_alone(card: Path, tmp_path: Path) -> None:
+    run(tmp_path, card, name="r")
+    with pytest.raises(WorkspaceError, match=r"is of a run with --option bal = 20\.0, not 5\.0: "):
+        run(tmp_path, card, name="r", method_options={**SMALL, "bal": 5})
 
 
 def test_a_workspace_may_be_moved_and_its_kept_images_lost(
