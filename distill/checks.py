@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill.datafree import run as datafree
+from distill.images import check_cache_budget
 from distill.labelled import check_labelled
 from distill.methods import find_method
 from index.errors import UsageError
+from index.names import check_name
 
 if TYPE_CHECKING:
     from distill.run import RunOptions
@@ -19,15 +21,18 @@ def check_run(options: RunOptions) -> RunOptions:
 
     Raises:
         DataError: what to evaluate on is not there.
-        UsageError: a value that makes no sense, no such method, or a run name that is a path.
+        UsageError: a value that makes no sense, no such method, or a run name that is a path,
+            empty, or too long.
     """
     options.train.check()
+    check_cache_budget(options.cache_budget_gib)
     options = datafree.complete(options)
     refuse_rounds(options)
     if options.evaluate_on:
         check_labelled(options.evaluate_on)
     name = options.name
-    if name and (Path(name).name != name or name == ".."):
+    check_name("--run", name)
+    if name is not None and (Path(name).name != name or name == ".."):
         raise UsageError(f"--run {name!r} is a path: give a name, without slashes")
     return options
 

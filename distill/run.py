@@ -36,6 +36,7 @@ from distill.trainer import Trainer
 from index.catalog import Catalog, literal
 from index.errors import MethodError, UsageError
 from index.files import locked, remove_leftovers
+from index.names import LONGEST, shortened
 from index.progress import Progress, Silent
 
 MakeReselect = Callable[[str, NDArray[np.int64]], Reselect]
@@ -73,7 +74,8 @@ def run_name(options: RunOptions, teacher: Network, content_hash: str) -> str:
     kind = options.student.partition("?")[0].rpartition(":")[2]
     student = Path(kind).stem.replace("/", "-")
     manifest = f"{options.manifest}-".replace("/", "-") if options.manifest else ""
-    return f"{manifest}{options.method}-{student}-s{options.train.seed}-{digest}"
+    readable = f"{manifest}{options.method}-{student}-s{options.train.seed}"
+    return f"{shortened(readable, LONGEST - len(digest) - 1)}-{digest}"
 
 
 def distill(
