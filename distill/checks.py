@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from distill.datafree import run as datafree
 from distill.images import check_cache_budget
-from distill.labelled import check_labelled
+from distill.labelled import check_labelled, check_start
 from distill.methods import find_method
 from index.errors import UsageError
 from index.names import check_name
 
 if TYPE_CHECKING:
+    from distill.networks import Network
     from distill.run import RunOptions
 
 
@@ -35,6 +36,20 @@ def check_run(options: RunOptions) -> RunOptions:
     if name is not None and (Path(name).name != name or name == ".."):
         raise UsageError(f"--run {name!r} is a path: give a name, without slashes")
     return options
+
+
+def check_evaluated(source: str | None, teacher: Network, *, fetch: bool = True) -> None:
+    """Read the start of what a student of this teacher's is to be evaluated on, if anything.
+
+    A label that is no class would be found by the evaluation, after the whole training. `fetch`
+    tells whether what has to be downloaded is, as it is not to plan a run.
+
+    Raises:
+        DataError, UsageError: see `distill.labelled.check_start`.
+    """
+    if source:
+        card = teacher.card
+        check_start(source, card.input.view(), card.classes, teacher.num_classes, fetch=fetch)
 
 
 def refuse_rounds(options: RunOptions) -> None:
