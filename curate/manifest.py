@@ -16,6 +16,7 @@ import numpy as np
 from curate.differences import store_decisions
 from distill.selection import no_manifest
 from distill.unfinished import unfinished_runs
+from index import names
 from index.catalog import Catalog, insert, one
 from index.errors import UsageError
 
@@ -99,11 +100,12 @@ def ranked(
 
 
 def check_name(name: str | None) -> None:
-    """Refuse a name that a round of a run could have: an interrupted run would take it for its own.
+    """Refuse what is no name, and one that a round of a run could have, which that would take.
 
     Raises:
         UsageError: it is one.
     """
+    names.check_name("--name", name)
     if name is not None and _OF_A_ROUND.fullmatch(name):
         raise UsageError(f"--name {name!r} is what a round of a run is called: choose another")
 

@@ -18,7 +18,7 @@ from curate.tables import one_row, rows_of
 from index import __version__
 from index.catalog import Catalog
 from index.errors import UsageError, nearest
-from index.files import atomic_path
+from index.files import atomic_path, check_target
 
 # Where crawls say it; of an image at several places, what the first by name says.
 LICENCE_KEYS = ("license", "licence", "License", "Licence", "LICENSE", "LICENCE", "license_url")
@@ -42,14 +42,16 @@ def write_model_card(catalog: Catalog, run: str, path: Path | None = None) -> Ca
     A card there that somebody went on with, as its licence asks for, stays as it is.
 
     Raises:
-        UsageError: no finished run has this name; the message gives the nearest.
+        UsageError: no finished run has this name, and the message gives the nearest; or no file
+            can be written there.
     """
     facts = _facts(catalog, run)
-    licences, images = _licences(catalog, facts)
     folder = catalog.workspace / "runs" / run
+    target = path or folder / "README.md"
+    check_target(target)
+    licences, images = _licences(catalog, facts)
     measures = _measures(catalog, facts)
     text = "\n".join(_lines(facts, _evaluated_on(folder), licences, images, measures)) + "\n"
-    target = path or folder / "README.md"
     if path is None and _is_edited(target):
         return Carded(run, str(target), images, dict(licences), kept=True)
     with atomic_path(target) as temporary:

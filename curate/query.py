@@ -17,6 +17,7 @@ import duckdb
 
 from index.catalog import MEMORY_LIMIT, Catalog, literal
 from index.errors import QueryLimitError, UsageError, WorkspaceError
+from index.files import check_target
 
 _ROWS_A_BATCH = 2000
 _NO_COLUMN = re.compile(r'column (?:named )?"(\w+)"')
@@ -145,11 +146,10 @@ def write_parquet(
     """Write a query's result to a Parquet file, whole or not at all.
 
     Raises:
-        UsageError: as `sandbox` and `run_query`, there is no such folder, or it is the catalog.
+        UsageError: as `sandbox` and `run_query`, no file can be there, or it is the catalog.
         QueryLimitError: as `sandbox`.
     """
-    if not output.absolute().parent.is_dir():
-        raise UsageError(f"cannot write {output}: make its folder first")
+    check_target(output, makes_folder=False)
     if output.resolve() == catalog.path.resolve():
         raise UsageError(f"cannot write {output}: it is the catalog itself")
     partial = output.with_name(f".{output.name}.tmp")

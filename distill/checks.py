@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill.datafree import run as datafree
-from distill.labelled import check_labelled
+from distill.images import check_cache_budget
+from distill.labelled import check_labelled, check_start
 from distill.methods import find_method
 from index.errors import UsageError
+from index.names import check_name
 
 if TYPE_CHECKING:
+    from distill.networks import Network
     from distill.run import RunOptions
 
 
@@ -19,17 +22,34 @@ def check_run(options: RunOptions) -> RunOptions:
 
     Raises:
         DataError: what to evaluate on is not there.
-        UsageError: a value that makes no sense, no such method, or a run name that is a path.
+        UsageError: a value that makes no sense, no such method, or a run name that is a path,
+            empty, or too long.
     """
     options.train.check()
+    check_cache_budget(options.cache_budget_gib)
     options = datafree.complete(options)
     refuse_rounds(options)
     if options.evaluate_on:
         check_labelled(options.evaluate_on)
     name = options.name
-    if name and (Path(name).name != name or name == ".."):
+    check_name("--run", name)
+    if name is not None and (Path(name).name != name or name == ".."):
         raise UsageError(f"--run {name!r} is a path: give a name, without slashes")
     return options
+
+
+def check_evaluated(source: str | None, teacher: Network, *, fetch: bool = True) -> None:
+    """Read the start of what a student of this teacher's is to be evaluated on, if anything.
+
+    A label that is no class would be found by the evaluation, after the whole training. `fetch`
+    tells whether what has to be downloaded is, as it is not to plan a run.
+
+    Raises:
+        DataError, UsageError: see `distill.labelled.check_start`.
+    """
+    if source:
+        card = teacher.card
+        check_start(source, card.input.view(), card.classes, teacher.num_classes, fetch=fetch)
 
 
 def refuse_rounds(options: RunOptions) -> None:

@@ -14,6 +14,7 @@ from distill.record import hashes, record_run
 from distill.result import RunResult
 from distill.selection import Selection
 from index.catalog import Catalog
+from index.errors import DataError
 from index.progress import Progress
 
 if TYPE_CHECKING:
@@ -58,6 +59,9 @@ def finish_run(
 
     Args:
         begun_as: what the student was before the training: a spec, or the key of a network.
+
+    Raises:
+        DataError: it cannot be evaluated on that; the student stays, and the checkpoint.
     """
     network, last = trained.network, trained.ended_with
     provenance = {
@@ -71,7 +75,7 @@ def finish_run(
     accuracy = None
     if options.evaluate_on:
         progress.say(f"evaluating on {options.evaluate_on}")
-        accuracy = evaluate_on(network, options.evaluate_on, trained.device).clean.accuracy
+        accuracy = _accuracy(trained, options.evaluate_on, card)
     first = trained.begun_with.content_hash if trained.begun_with else None
     made_of = hashes(teacher, card, first, last.content_hash if last else None)
     record_run(
@@ -101,3 +105,13 @@ def finish_run(
         trained.images,
         options.keep_images,
     )
+
+
+def _accuracy(trained: Trained, source: str, card: Path) -> float:
+    try:
+        return evaluate_on(trained.network, source, trained.device).clean.accuracy
+    except DataError as error:
+        raise DataError(
+            f"{error}; the student is trained, and is {card}: the same command, its data mended, "
+            "or `distill` without --eval finishes from the checkpoint"
+        ) from error

@@ -38,6 +38,16 @@ class PoolImages:
         return places(self.ids, ids)
 
 
+def check_cache_budget(gib: float) -> None:
+    """Refuse a budget without sense.
+
+    Raises:
+        UsageError: it is not above 0.
+    """
+    if not gib > 0:  # NaN, too
+        raise UsageError(f"--cache-budget is {gib:g}: it must be above 0")
+
+
 def load_pool(
     catalog: Catalog,
     view: View,
@@ -58,8 +68,7 @@ def load_pool(
         WorkspaceError: the disk is too small for that file.
         DataError: an image is gone.
     """
-    if not cache_budget_gib > 0:  # NaN, too
-        raise UsageError(f"--cache-budget is {cache_budget_gib:g}: it must be above 0")
+    check_cache_budget(cache_budget_gib)
 
     def load(budget: float) -> PoolImages:
         return _load(catalog, view, only, budget, workers, progress or Silent())

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from distill.begun import forget_begun, write_begun
 from distill.checkpoint import checkpoint_path
-from distill.checks import check_run, refuse_rounds
+from distill.checks import check_evaluated, check_run, refuse_rounds
 from distill.datafree import run as datafree
 from distill.datafree.keeping import has_images
 from distill.draws import step_seed
@@ -36,6 +36,7 @@ from distill.trainer import Trainer
 from index.catalog import Catalog, literal
 from index.errors import MethodError, UsageError
 from index.files import locked, remove_leftovers
+from index.names import LONGEST, shortened
 from index.progress import Progress, Silent
 
 MakeReselect = Callable[[str, NDArray[np.int64]], Reselect]
@@ -73,7 +74,8 @@ def run_name(options: RunOptions, teacher: Network, content_hash: str) -> str:
     kind = options.student.partition("?")[0].rpartition(":")[2]
     student = Path(kind).stem.replace("/", "-")
     manifest = f"{options.manifest}-".replace("/", "-") if options.manifest else ""
-    return f"{manifest}{options.method}-{student}-s{options.train.seed}-{digest}"
+    readable = f"{manifest}{options.method}-{student}-s{options.train.seed}"
+    return f"{shortened(readable, LONGEST - len(digest) - 1)}-{digest}"
 
 
 def distill(
@@ -95,7 +97,8 @@ def distill(
             called at the start of each of `options.train.rounds` rounds.
 
     Raises:
-        DataError: what to evaluate on is not there.
+        DataError: what to evaluate on is not there, or is wrong; if only after its start, the
+            student is trained then.
         UsageError: no such manifest, student, or method, or a run name that is a path.
         WorkspaceError: another process trains this run, or it was begun with other options.
     """
@@ -115,6 +118,7 @@ def distill(
         if finished and _has_all(catalog, finished, options):
             progress.say(f"run {name} is finished: its result is read, nothing is trained")
             return finished
+        processes.of_first(lambda: check_evaluated(options.evaluate_on, teacher))
         processes.of_first(lambda: write_begun(catalog, folder, options.manifest, identity))
         if selection is None:
             if finished:  # only what is missing is asked for: what is there stays

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from index.errors import DataError, NetworkError
+from distill.labelled.base import check_labels
+from index.errors import NetworkError
 
 BINS = 15
 TOP = 5
@@ -94,12 +95,7 @@ class Tally:
         if not np.isfinite(logits).all():
             raise NetworkError("the network's logits are not finite: its weights are damaged")
         classes = len(self._confusion)
-        low, high = int(labels.min()), int(labels.max())
-        if low < 0 or high >= classes:
-            raise DataError(
-                f"labels run from {low} to {high}, the network has classes 0 to {classes - 1}: "
-                "check the labels"
-            )
+        check_labels((int(labels.min()), int(labels.max())), classes)
         said = logits.argmax(axis=1)
         np.add.at(self._confusion, (labels, said), 1)
         self._in_top += int((_places(logits, labels) < TOP).sum())

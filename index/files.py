@@ -8,13 +8,13 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from index.errors import WorkspaceError
+from index.errors import UsageError, WorkspaceError
 
 _OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -27,7 +27,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         WorkspaceError: the disk is full or a limit on file size was hit; nothing is left behind.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     try:
         with told_if_full(path):
             yield temporary
@@ -36,6 +36,62 @@ def atomic_path(path: Path) -> Iterator[Path]:
             rename(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_target(path: Path, *, makes_folder: bool = True) -> None:
+    """Refuse a file that `atomic_path` could not write, before the work that fills it.
+
+    Args:
+        makes_folder: whether its folder is made where it is not there, or has to be there.
+
+    Raises:
+        UsageError: something else stands there, or the way there is no folder or closed.
+    """
+    if not (makes_folder or os.path.lexists(path.absolute().parent)):
+        raise UsageError(f"cannot write {path}: make its folder first")
+    if (obstacle := _told(_obstacle, path)) is not None:
+        raise UsageError(f"cannot write {path} ({obstacle}): name another file")
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that cannot be made or written to, before the work that fills it.
+
+    Raises:
+        UsageError: a file stands there or on the way there, or it is closed.
+    """
+    if (obstacle := _told(_closed, folder)) is not None:
+        raise UsageError(f"cannot write to {folder} ({obstacle}): name another folder")
+
+
+def _told(find: Callable[[Path], str | None], path: Path) -> str | None:
+    try:
+        return find(path)
+    except OSError as error:  # as of a name that is too long
+        return error.strerror
+
+
+def _obstacle(path: Path) -> str | None:
+    if path.exists() and not path.is_file():  # a device would be replaced by the file
+        return "it is a folder" if path.is_dir() else "it is no ordinary file"
+    if (closed := _closed(path.absolute().parent)) is not None:
+        return closed
+    with suppress(FileNotFoundError):
+        _temporary(path).lstat()
+    return None
+
+
+def _closed(folder: Path) -> str | None:
+    """Say why no file can be written into a folder, which may still have to be made."""
+    standing = folder.absolute()
+    while not os.path.lexists(standing):
+        standing = standing.parent
+    if not standing.is_dir():
+        return f"{standing} is no folder"
+    return None if os.access(standing, os.W_OK | os.X_OK) else f"{standing} is closed to writing"
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 @contextmanager

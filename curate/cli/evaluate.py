@@ -55,24 +55,27 @@ def evaluate(
     from distill.evaluation import evaluate_on
     from distill.labelled import check_labelled
     from distill.networks import load_network
+    from index.files import check_target
 
     corruptions = parse_corruptions(corrupt or [], seed)
     check_labelled(data)
+    if confusion is not None:
+        check_target(confusion)
     place = pick_device(device)
     judge = _on(load_network(teacher), place) if teacher else None
     loaded = _on(load_network(network), place)
     report = evaluate_on(loaded, data, place, teacher=judge, corruptions=corruptions)
     figures = report.clean.figures() | _costs(loaded)
-    if confusion is not None:
-        write_confusion(confusion, report.clean.confusion, loaded.card.classes)
     if json:
         print_json(figures | _everything(report, loaded))
-        return
-    print_pairs(figures)
-    _print_classes(report, loaded)
-    _print_shifted(report)
-    if confusion is not None:
-        note(f"wrote {confusion}")
+    else:
+        print_pairs(figures)
+        _print_classes(report, loaded)
+        _print_shifted(report)
+    if confusion is not None:  # last: what was measured is told even where it cannot be written
+        write_confusion(confusion, report.clean.confusion, loaded.card.classes)
+        if not json:
+            note(f"wrote {confusion}")
 
 
 def _on(network: Network, device: str) -> Network:

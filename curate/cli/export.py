@@ -61,7 +61,7 @@ def export(
     from index.errors import UsageError
 
     format = to or format_of(file)
-    check_export(format, file, form)
+    check_export(format, file, form, tolerance)
     catalog = Catalog(workspace)
     if data is None and not catalog.exists():
         raise UsageError(

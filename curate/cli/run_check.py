@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from curate.cli.arguments import pick_device
@@ -14,17 +15,19 @@ from curate.cli.config import Config, Found
 from curate.cli.select import select_options
 from curate.cli.train_options import run_options
 from curate.compact import check_mode
+from curate.manifest import check_name
 from curate.options import SelectOptions
 from curate.precision import check_precision
 from curate.query import check_timeout
-from distill.checks import check_run
+from distill.checks import check_evaluated, check_run
 from distill.corruptions import parse_corruptions
 from distill.datafree.registry import is_data_free
 from distill.labelled import check_labelled
-from distill.networks import load_embedder
+from distill.networks import load_embedder, load_network
 from distill.networks.card import resolve
 from index.engines import check_engine
 from index.errors import KdcurateError, UsageError
+from index.files import check_target
 from index.neighbours import choose_index
 from index.sources import check
 
@@ -48,6 +51,7 @@ def check_config(config: Config) -> None:
         if step in config.steps:
             with speaking_of(config, step, place=f"[{step}]: "):
                 refuse(_parsed(config, step))
+    _check_evaluated(config)
 
 
 @contextmanager
@@ -110,6 +114,7 @@ def _check_select(given: Mapping[str, Any]) -> None:
     names = {field.name for field in fields(SelectOptions)} - _OF_POOL
     options = select_options(**{name: given[name] for name in names})
     check_timeout(given["where_timeout"], "--where-timeout")
+    check_name(given["name"])
     student, reference = given["student"] is not None, given["reference"] or ()
     options.check_given(student=student, reference=bool(reference), index=True)
     with _placed("--reference"):
@@ -137,6 +142,22 @@ def _check_evaluate(given: Mapping[str, Any]) -> None:
     pick_device(given["device"])
     if given["teacher"]:
         resolve(given["teacher"])
+    if given["confusion"]:
+        with _placed("--confusion"):
+            check_target(Path(given["confusion"]))
+
+
+def _check_evaluated(config: Config) -> None:
+    """Read the start of the labelled data, once all else is in order: that takes the teacher."""
+    data = [("evaluate", "--data", "data"), ("distill", "--eval", "evaluate_on")]
+    given = {step: _parsed(config, step) for step, _, _ in data if step in config.steps}
+    if not any(given[step][name] for step, _, name in data if step in given):
+        return
+    teacher = load_network(given["distill"]["teacher"])
+    for step, option, name in data:
+        if step in given:
+            with speaking_of(config, step), _placed(option):
+                check_evaluated(given[step][name], teacher, fetch=False)
 
 
 _CHECKS: dict[str, Callable[[Mapping[str, Any]], None]] = {

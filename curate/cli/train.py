@@ -138,7 +138,7 @@ def distill(
     from curate.cli.train_options import run_options
     from curate.rounds import prepare_rounds
     from curate.synthetic import catalogue_images
-    from distill.checks import check_run
+    from distill.checks import check_evaluated, check_run
     from distill.networks import load_network
     from distill.processes import join
     from distill.run import distill as train
@@ -193,6 +193,7 @@ def distill(
     check_run(options)  # not after hours of scoring
     make_reselect = None
     if rounds and processes.first:
+        check_evaluated(evaluate_on, network)
         make_reselect = prepare_rounds(catalog, options, network, progress)
     result = train(
         catalog,
@@ -215,11 +216,12 @@ def distill(
 def _plan(catalog: Catalog, options: RunOptions, teacher: Network) -> dict[str, Any]:
     from curate.manifest import get_manifest
     from curate.rounds import check_rounds
-    from distill.checks import check_run
+    from distill.checks import check_evaluated, check_run
     from distill.run import make_method, run_name
     from distill.selection import read_selection
 
     check_run(options)
+    check_evaluated(options.evaluate_on, teacher, fetch=False)
     method = make_method(options, teacher)
     if options.manifest is None:
         return _plan_without_images(options, teacher)

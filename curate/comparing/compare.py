@@ -21,6 +21,7 @@ from curate.comparing.records import Entry, check_recorded, is_recorded, record
 from curate.comparing.table import Line, lines
 from curate.manifest import Manifest
 from curate.rounds import prepare_rounds
+from distill.checks import check_evaluated
 from distill.datafree.registry import training_of
 from distill.datafree.run import complete
 from distill.labelled import check_labelled
@@ -49,13 +50,13 @@ def compare(
     The cells of one seed are all trained before those of the next.
 
     Raises:
-        DataError: what to evaluate on is not there.
+        DataError: what to evaluate on is not there, or its start is wrong.
         MethodError, NetworkError: a method does not fit the networks; nothing is trained then.
         UsageError: a grid that makes no sense.
     """
     progress = progress or Silent()
     with _or_empty(catalog, grid) as known:
-        rows = _checked(known, grid)
+        rows = _checked(known, grid, fetch=True)
     if not catalog.exists():  # no row needs a crawl: a workspace begins here
         with catalog.write():
             pass
@@ -77,7 +78,7 @@ def plan(catalog: Catalog, grid: Grid) -> list[dict[str, Any]]:
         DataError, MethodError, NetworkError, UsageError: as `compare` does.
     """
     with _or_empty(catalog, grid) as known:
-        rows = _checked(known, grid)
+        rows = _checked(known, grid, fetch=False)
         manifests, teacher = find_manifests(known, grid, rows), load_network(grid.teacher)
         return [_planned(known, grid, cell, manifests, teacher) for cell in _cells(grid, rows)]
 
@@ -116,8 +117,11 @@ def _or_empty(catalog: Catalog, grid: Grid) -> Iterator[Catalog]:
         yield empty
 
 
-def _checked(catalog: Catalog, grid: Grid) -> list[Row]:
-    """Refuse what would fail after hours: return the rows."""
+def _checked(catalog: Catalog, grid: Grid, *, fetch: bool) -> list[Row]:
+    """Refuse what would fail after hours: return the rows.
+
+    `fetch` tells whether labelled data that has to be downloaded is.
+    """
     grid.check(index=first_embedder(catalog) is not None)
     check_labelled(grid.evaluate_on)
     if grid.strategies:
@@ -127,6 +131,7 @@ def _checked(catalog: Catalog, grid: Grid) -> list[Row]:
     grid.check_rows(rows)
     check_recorded(catalog, grid, selections)
     check_pool(catalog, grid, rows)
+    check_evaluated(grid.evaluate_on, load_network(grid.teacher), fetch=fetch)
     for row in {(row.learned_by, row.rounds): row for row in rows}.values():
         options = _options(grid, Cell(row, 0), "none yet" if row.selection else None)
         make_method(options, load_network(grid.teacher))

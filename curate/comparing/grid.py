@@ -15,11 +15,13 @@ from curate.comparing.unused import check_used
 from curate.fitted import needs_reference
 from curate.options import SelectOptions
 from distill.datafree.registry import is_data_free
+from distill.images import check_cache_budget
 from distill.methods import find_method
 from distill.networks.card import resolve
 from distill.networks.network import network_key
 from distill.options import TrainOptions
 from index.errors import UsageError
+from index.names import check_name
 
 BASELINE = "random"
 OWN_IMAGES = "own images"
@@ -128,6 +130,8 @@ class Grid:
             raise UsageError(f"--seeds is {self.seeds}: it must be at least 1")
         if self.rounds < 0:
             raise UsageError(f"--rounds is {self.rounds}: it must not be negative")
+        check_name("--name", self.name)
+        check_cache_budget(self.cache_budget_gib)
         self._check_names()
         self._check_methods()
         replace(self.train, rounds=self.rounds).check()

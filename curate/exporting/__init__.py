@@ -18,7 +18,7 @@ from curate.exporting.webdataset import write_webdataset
 from curate.manifest import Manifest, get_manifest
 from index.catalog import Catalog
 from index.errors import UsageError, nearest
-from index.files import locked, scratch
+from index.files import check_target, locked, scratch
 from index.progress import Progress, Silent
 
 __all__ = ["FORMATS", "LINKS", "ExportOptions", "Exported", "export_manifest"]
@@ -65,7 +65,9 @@ def export_manifest(
     writer = _writer(options)
     manifest = get_manifest(catalog, name)
     target = target.expanduser().absolute()
-    if not target.parent.is_dir():
+    if writer not in _OF_FOLDERS:
+        check_target(target, makes_folder=False)
+    elif not target.parent.is_dir():
         raise UsageError(f"cannot write {target}: make its folder first")
     done = Exported(name, manifest.content_hash, options.format, str(target), manifest.selected)
     unwritten = replace(done, written=False)

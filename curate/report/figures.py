@@ -25,7 +25,7 @@ from curate.report.embedding import LEFT, ORIGINAL, SELECTED, Panel
 from curate.report.grids import Grid
 from curate.report.options import IMAGES_A_CELL
 from index.errors import UsageError
-from index.files import atomic_path
+from index.files import atomic_path, check_folder
 
 # Okabe and Ito's; and another shape for each.
 _LOOKS = {ORIGINAL: ("#0072b2", "^"), LEFT: ("#9a9a9a", "s"), SELECTED: ("#d55e00", "o")}
@@ -39,10 +39,11 @@ def check_figures(folder: Path) -> None:
     """Check, before anything is computed, that figures can be drawn into this folder.
 
     Raises:
-        UsageError: matplotlib is missing, or the folder is a file.
+        UsageError: matplotlib is missing, or the folder is a file, or cannot be made.
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--figures {folder} is a file: name a folder")
+    check_folder(folder)
     try:
         import matplotlib  # noqa: F401
     except ImportError:

@@ -9,8 +9,8 @@ from curate.report.content import gather
 from curate.report.options import ReportOptions
 from curate.report.page import render
 from index.catalog import Catalog
-from index.errors import UsageError, WorkspaceError
-from index.files import atomic_path
+from index.errors import WorkspaceError
+from index.files import atomic_path, check_target
 from index.progress import Progress, Silent
 
 
@@ -36,8 +36,7 @@ def make_report(catalog: Catalog, options: ReportOptions, progress: Progress | N
     """
     progress = progress or Silent()
     output = options.output
-    if not output.absolute().parent.is_dir() or output.is_dir():
-        raise UsageError(f"cannot write {output}: name a file in a folder that is there")
+    check_target(output, makes_folder=False)
     if options.figures is not None:
         from curate.report.figures import check_figures, draw_figures
 

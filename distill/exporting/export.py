@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from distill.exporting.torch_files import (
 from distill.networks import Network
 from index.decoding import Pixels
 from index.errors import NetworkError, UsageError, WorkspaceError, nearest
-from index.files import rename, told_if_full
+from index.files import check_target, rename, told_if_full
 
 FORMATS = {
     "safetensors": Format(".safetensors", write_safetensors, read_safetensors, bakes=False),
@@ -34,6 +35,7 @@ FORMATS = {
         ".onnx", write_onnx, read_onnx, ("onnx", "onnxscript", "onnxruntime"), extra="onnx"
     ),
 }
+TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -51,12 +53,12 @@ class Exported:
     largest_logit: float
 
 
-def check_export(name: str, path: Path, form: str) -> None:
+def check_export(name: str, path: Path, form: str, tolerance: float = TOLERANCE) -> None:
     """Refuse what cannot be exported, before any image is read.
 
     Raises:
-        UsageError: an unknown format or form, another suffix, a missing extra, or a file in the
-            way.
+        UsageError: an unknown format or form, another suffix, a missing extra, a tolerance without
+            sense, or a file in the way or that cannot be written.
     """
     if name not in FORMATS:
         raise UsageError(f"--to {name!r} is unknown: {nearest(name, FORMATS)}")
@@ -72,7 +74,10 @@ def check_export(name: str, path: Path, form: str) -> None:
         raise UsageError(
             f"--to {name} needs {', '.join(missing)}: pip install 'kdcurate[{format.extra}]'"
         )
+    if not 0 <= tolerance < math.inf:  # NaN, too
+        raise UsageError(f"--tolerance is {tolerance:g}: it must be finite and not negative")
     for there in _written(path, name):
+        check_target(there)
         if there.exists():
             raise UsageError(f"{there} exists: remove it, or name another file")
 
@@ -84,7 +89,7 @@ def export_network(
     pixels: Pixels,
     *,
     form: str = "normalised",
-    tolerance: float = 1e-3,
+    tolerance: float = TOLERANCE,
 ) -> Exported:
     """Write a network, read it again, and compare its logits with the network's own.
 
@@ -103,7 +108,7 @@ def export_network(
         NetworkError: the network cannot be written so, or the file says something else.
         UsageError: see `check_export`.
     """
-    check_export(name, path, form)
+    check_export(name, path, form, tolerance)
     if len(pixels) < 2:
         raise UsageError("an export is checked on at least 2 images: give more")
     format, images = FORMATS[name], as_form(pixels, form, network.card.input)

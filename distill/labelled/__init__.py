@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 
 from distill.labelled import annotated, folders, vision
-from distill.labelled.base import Kind, Labelled, LabelledImages
+from distill.labelled.base import Kind, Labelled, LabelledImages, check_labels
 from index.decoding import View
 from index.errors import DataError
 
@@ -15,6 +16,7 @@ __all__ = [
     "LabelledImages",
     "batch_of",
     "check_labelled",
+    "check_start",
     "is_data_set",
     "load_labelled",
     "read_labelled",
@@ -22,10 +24,11 @@ __all__ = [
 
 # The first that matches reads: folders and Parquet files are what is left.
 _KINDS = (
-    Kind(vision.matches, vision.check, vision.read),
-    Kind(annotated.matches, annotated.check, annotated.read),
-    Kind(lambda _: True, folders.check, folders.read),
+    Kind(vision.matches, vision.check, vision.read, fetches=vision.fetches),
+    Kind(annotated.matches, annotated.check, annotated.read, annotated.told),
+    Kind(lambda _: True, folders.check, folders.read, folders.told),
 )
+_START = 256
 _BATCH_BYTES = 64 << 20
 
 
@@ -36,6 +39,37 @@ def check_labelled(source: str) -> None:
         DataError, UsageError: it names the source and what could stand there.
     """
     _kind(source).check(source)
+
+
+def check_start(
+    source: str,
+    view: View,
+    classes: Sequence[str] | None,
+    count: int,
+    *,
+    fetch: bool = True,
+) -> None:
+    """Refuse what no network of these classes can be evaluated on, as far as its start tells.
+
+    Names of folders and of lists are all looked at, and the first images are read.
+
+    Args:
+        source, view, classes: see `read_labelled`.
+        count: of the network's classes.
+        fetch: whether what has to be downloaded is; it is not looked at otherwise.
+
+    Raises:
+        DataError, UsageError: it is not there, or an image or label that evaluation would refuse.
+    """
+    kind = _kind(source)
+    kind.check(source)
+    if kind.fetches(source) and not fetch:
+        return
+    check_labels(kind.told(source, classes), count, f"{source}: ")
+    labels = [label for _, label in islice(kind.read(source, view, classes), _START)]
+    if not labels:
+        raise _no_images(source)
+    check_labels(labels, count, f"{source}: ")
 
 
 def read_labelled(
@@ -65,7 +99,7 @@ def read_labelled(
     if waiting:
         yield _stacked(waiting)
     if count == 0:
-        raise DataError(f"{source} holds no images")
+        raise _no_images(source)
 
 
 def load_labelled(source: str, view: View, classes: Sequence[str] | None = None) -> LabelledImages:
@@ -86,6 +120,10 @@ def batch_of(*views: View) -> int:
     """Return how many images of the largest of these views are read at once."""
     side = max(view.size for view in views)
     return max(1, _BATCH_BYTES // (side * side * 3))
+
+
+def _no_images(source: str) -> DataError:
+    return DataError(f"{source} holds no images")
 
 
 def _kind(source: str) -> Kind:

@@ -49,19 +49,37 @@ def read(source: str, view: View, classes: Sequence[str] | None) -> Iterator[Lab
     Raises:
         DataError: a line or an image that cannot be read, or a name that is no class.
     """
+    root = _root(source)
+    for name, number in _numbered(source, classes).items():
+        yield _pixels(_images_of(root) / name, view), number
+
+
+def told(source: str, classes: Sequence[str] | None) -> set[int]:
+    """Return the numbers of all classes in the list.
+
+    Raises:
+        DataError: a line that cannot be read, or a name that is no class.
+    """
+    return set(_numbered(source, classes).values())
+
+
+def _numbered(source: str, classes: Sequence[str] | None) -> dict[str, int]:
+    """The number of each image's class, by the name of its file."""
     check(source)
     root = _root(source)
     listing = _list_of(root)
     assert listing is not None
-    images = root / "images" if listing.name == TINY_IMAGENET else root
     labels = dict(_lines(listing))
     numbers = class_numbers(_every_class(root, labels), classes, f"{listing}: ")
-    for name, label in labels.items():
-        yield _pixels(images / name, view), numbers[label]
+    return {name: numbers[label] for name, label in labels.items()}
 
 
 def _root(source: str) -> Path:
     return Path(source).expanduser().absolute()
+
+
+def _images_of(root: Path) -> Path:
+    return root / "images" if (root / TINY_IMAGENET).is_file() else root
 
 
 def _list_of(root: Path) -> Path | None:

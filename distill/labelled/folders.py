@@ -42,6 +42,17 @@ def read(source: str, view: View, classes: Sequence[str] | None) -> Iterator[Lab
             yield pixels, _label(item, root, numbers)
 
 
+def told(source: str, classes: Sequence[str] | None) -> list[int]:
+    """Return the numbers of the class folders that hold anything.
+
+    Raises:
+        DataError: a folder that is no class.
+    """
+    root = Path(source).expanduser().absolute()
+    numbers = _class_folders(root, classes)
+    return [number for name, number in numbers.items() if any((root / name).iterdir())]
+
+
 def class_numbers(
     names: Sequence[str], classes: Sequence[str] | None, where: str
 ) -> dict[str, int]:

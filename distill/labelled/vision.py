@@ -76,6 +76,11 @@ def check(source: str) -> None:
         raise DataError(f"{source}: {spec.root} is no folder; put the files there, {_remedy(spec)}")
 
 
+def fetches(source: str) -> bool:
+    """Tell whether a source may be downloaded where its files are not there."""
+    return _parse(source).download
+
+
 def read(source: str, view: View, classes: Sequence[str] | None) -> Iterator[Labelled]:
     """Decode image by image; grey images get three equal channels.
 

@@ -301,6 +301,14 @@ def test_options_that_do_not_fit_are_refused(
         export(own, tmp_path / "no" / "out", "csv")
 
 
+def test_a_folder_is_not_where_a_file_can_be(
+    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("curate.exporting.write_rows")  # the work
+    with pytest.raises(UsageError, match=r"cannot write .* \(it is a folder\)"):
+        export(own, tmp_path, "csv")
+
+
 _KILLED = """
 import os, signal, sys
 from pathlib import Path

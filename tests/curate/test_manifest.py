@@ -149,6 +149,16 @@ def test_a_manifest_is_deleted_with_its_decisions(pool: Pool, workspace: Path) -
         delete_manifest(pool.catalog, "first")
 
 
+@pytest.mark.parametrize(("name", "said"), [("", "--name is empty"), ("a" * 268, "--name has 268")])
+def test_what_is_no_name_is_refused(pool: Pool, tmp_path: Path, name: str, said: str) -> None:
+    (tmp_path / "list.txt").write_text("1\n")
+    with pytest.raises(UsageError, match=said):
+        select(pool, name, FIRST)
+    with pytest.raises(UsageError, match=said):
+        import_manifest(pool.catalog, tmp_path / "list.txt", name, pool.teacher)
+    assert list_manifests(pool.catalog) == []
+
+
 def test_a_name_that_a_round_could_have_is_refused(pool: Pool, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("1\n")
     for name in ("mine/round-002", "a/b c/round-1000"):

@@ -148,3 +148,11 @@ def test_a_run_that_is_not_there_is_told(trained: Catalog, kdcurate: Kdcurate) -
         write_model_card(trained, "onee")
     found = kdcurate("card", "one", "-w", trained.workspace, "--json")
     assert found.code == 0 and json.loads(found.out)["images"] == 12
+
+
+def test_a_card_that_cannot_be_written_is_refused(
+    trained: Catalog, kdcurate: Kdcurate, tmp_path: Path
+) -> None:
+    found = kdcurate("card", "one", "-w", trained.workspace, "-o", tmp_path)
+    assert (found.code, found.out) == (2, "")
+    assert found.err == f"kdcurate: cannot write {tmp_path} (it is a folder): name another file\n"

@@ -166,6 +166,8 @@ def test_a_failed_query_leaves_the_old_file(scored: Pool, tmp_path: Path, text: 
 
 
 def test_a_folder_that_is_not_there_is_named(scored: Pool, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"cannot write .* \(it is a folder\)"):
+        write_parquet(scored.catalog, "SELECT no FROM nothing", tmp_path)
     with pytest.raises(UsageError, match=r"no/out\.parquet: make its folder"):
         write_parquet(scored.catalog, "SELECT 1", tmp_path / "no" / "out.parquet")
 

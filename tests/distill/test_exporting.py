@@ -172,14 +172,34 @@ def test_what_says_something_else_is_not_written(module: nn.Module, tmp_path: Pa
     assert list(path.parent.iterdir()) == []
 
 
-def test_the_tolerance_is_one_of_the_largest_logit(tmp_path: Path) -> None:
+def test_the_tolerance_is_one_of_the_largest_logit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = tiny()
     with torch.no_grad():
         made.classifier.weight.mul_(1e4)
     found = export_network(made, "torchscript", tmp_path / "a.pt", pixels(3, 8), tolerance=1e-5)
     assert found.largest_logit > 1000
+    too_far = 2e-5 * found.largest_logit
+    monkeypatch.setattr("distill.exporting.export._apart", lambda *_: too_far)
     with pytest.raises(NetworkError, match="raise --tolerance"):
-        export_network(made, "torchscript", tmp_path / "b.pt", pixels(3, 8), tolerance=-1)
+        export_network(made, "torchscript", tmp_path / "b.pt", pixels(3, 8), tolerance=1e-5)
+
+
+@pytest.mark.parametrize("tolerance", [float("nan"), float("inf"), -1])
+def test_a_tolerance_without_sense_is_refused_before_any_work(
+    tmp_path: Path, tolerance: float
+) -> None:
+    with pytest.raises(UsageError, match=f"--tolerance is {tolerance:g}: it must be finite"):
+        check_export("torchscript", tmp_path / "a.pt", "normalised", tolerance)
+    check_export("torchscript", tmp_path / "a.pt", "normalised", 0)
+
+
+@pytest.mark.parametrize("name", ["file/a.pt", "file/sub/a.pt", f"{'a' * 260}.pt"])
+def test_a_file_that_cannot_be_is_refused_before_any_work(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"^cannot write .*: name another file$"):
+        check_export("torchscript", tmp_path / name, "normalised")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from index.catalog import Catalog
-from index.errors import WorkspaceError
+from index.errors import DataError, WorkspaceError
 from index.files import locked
 
 from .running import TRAIN, Heard, labelled, metadata, rows, run, same, shrinking, tensors
@@ -133,3 +133,37 @@ def test_two_processes_do_not_train_one_run(catalog: Catalog, teacher_card: Path
     ):
         run(catalog, teacher_card, name="mine")
     assert run(catalog, teacher_card, name="mine").steps == 4
+
+
+def test_labels_that_are_no_classes_end_a_run_before_it_trains(
+    tmp_path: Path, catalog: Catalog, teacher_card: Path
+) -> None:
+    data = labelled(tmp_path / "data", "95", "104")
+    heard = Heard()
+    with pytest.raises(DataError, match="labels run from 95 to 104, the network has classes 0 to"):
+        run(catalog, teacher_card, name="mine", evaluate_on=data, progress=heard)
+    assert heard.advanced == {}
+    assert [path.name for path in catalog.workspace.glob("runs/mine/*")] == [".lock"]
+
+
+def test_what_cannot_be_evaluated_in_the_end_leaves_a_student_that_is_not_trained_again(
+    tmp_path: Path, catalog: Catalog, teacher_card: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("distill.labelled._START", 1)
+    data = Path(labelled(tmp_path / "data", "0", "1"))
+    (data / "1" / "1.png").write_bytes(b"<html>")
+    student = catalog.workspace / "runs" / "mine" / "student.toml"
+    with pytest.raises(DataError) as found:
+        run(catalog, teacher_card, name="mine", evaluate_on=str(data))
+    assert str(found.value).endswith(
+        f"; the student is trained, and is {student}: the same command, its data mended, or "
+        "`distill` without --eval finishes from the checkpoint"
+    )
+    assert student.is_file() and rows(catalog, "SELECT count(*) FROM runs") == [(0,)]
+    heard = Heard()
+    done = run(catalog, teacher_card, name="mine", progress=heard)
+    assert heard.advanced["Training"] == [4]  # where it was already
+    assert (done.student, done.accuracy) == (str(student), None)
+    (data / "1" / "1.png").unlink()
+    again = run(catalog, teacher_card, name="mine", evaluate_on=str(data))
+    assert again.accuracy is not None and same(done, again)

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from distill.checks import check_run
 from distill.networks import load_network
 from distill.run import run_name
 from index.catalog import Catalog
 from index.errors import UsageError
+from index.names import LONGEST
 
 from .running import TRAIN, asked, run
 from .workspaces import save_teacher
@@ -52,6 +54,29 @@ def test_a_student_card_gives_its_name_without_its_folder(
     assert run_name(options, load_network(teacher_card), "hash").startswith(
         "a-round-001-kd3-small-"
     )
+
+
+def test_a_long_manifest_leaves_room_for_the_rest(teacher_card: Path) -> None:
+    options, teacher = asked(teacher_card), load_network(teacher_card)
+    long = replace(options, manifest="\u00e9" * 100)
+    name = run_name(long, teacher, "hash")
+    assert len(name.encode()) in (LONGEST - 1, LONGEST)
+    assert name.startswith("\u00e9" * 90) and name.endswith(run_name(options, teacher, "hash")[-7:])
+
+
+@pytest.mark.parametrize(("name", "said"), [("", "--run is empty"), ("a" * 268, "--run has 268")])
+def test_what_no_folder_can_be_called_is_refused(
+    catalog: Catalog, teacher_card: Path, name: str, said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        run(catalog, teacher_card, name=name)
+    assert not (catalog.workspace / "runs").exists()
+
+
+@pytest.mark.parametrize("budget", [-1, 0, float("nan")])
+def test_a_cache_budget_without_sense_is_refused_first(teacher_card: Path, budget: float) -> None:
+    with pytest.raises(UsageError, match=f"--cache-budget is {budget:g}: it must be above 0"):
+        check_run(replace(asked(teacher_card), cache_budget_gib=budget))
 
 
 @pytest.mark.parametrize("name", ["../mine", "a/b", "/tmp/mine", "..", "."])

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from index.errors import WorkspaceError
-from index.files import atomic_path, file_sha256, is_out_of_space, locked, remove_leftovers
+from index.errors import UsageError, WorkspaceError
+from index.files import (
+    atomic_path,
+    check_folder,
+    check_target,
+    file_sha256,
+    is_out_of_space,
+    locked,
+    remove_leftovers,
+)
 
 from .helpers import PROJECT
 
@@ -75,6 +85,54 @@ def test_a_full_disk_is_told_from_other_errors(error: Exception, full: bool) -> 
 def test_other_errors_pass_unchanged(tmp_path: Path) -> None:
     with pytest.raises(PermissionError, match="mine"), atomic_path(tmp_path / "f"):
         raise PermissionError(errno.EACCES, "mine")
+
+
+def test_a_file_that_could_not_be_written_is_refused_before_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("there")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for name, said in (
+        ("folder", "it is a folder"),
+        ("pipe", "it is no ordinary file"),
+        ("file/new", f"{tmp_path / 'file'} is no folder"),
+        ("file/further/new", f"{tmp_path / 'file'} is no folder"),
+        ("a" * 250, os.strerror(errno.ENAMETOOLONG)),
+        ("a" * 300, os.strerror(errno.ENAMETOOLONG)),
+    ):
+        with pytest.raises(UsageError) as refused:
+            check_target(tmp_path / name)
+        assert str(refused.value) == f"cannot write {tmp_path / name} ({said}): name another file"
+    for name in ("file", "new", "far/away/new", "folder/new"):
+        check_target(tmp_path / name)
+    assert names(tmp_path) == ["file", "folder", "pipe"]
+
+
+def test_a_folder_may_have_to_be_there(tmp_path: Path) -> None:
+    check_target(tmp_path / "new", makes_folder=False)
+    with pytest.raises(UsageError, match=r"far/new: make its folder first"):
+        check_target(tmp_path / "far" / "new", makes_folder=False)
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="file is no folder"):
+        check_target(tmp_path / "file" / "new", makes_folder=False)
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_work(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    check_folder(tmp_path)
+    check_folder(tmp_path / "far" / "away")
+    for name in ("file", "file/new"):
+        with pytest.raises(UsageError, match=r"cannot write to .* \(.*/file is no folder\): name"):
+            check_folder(tmp_path / name)
+    assert names(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("check", [check_target, check_folder])
+def test_a_closed_folder_is_refused_before_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, check: Callable[[Path], None]
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)  # which root never meets
+    with pytest.raises(UsageError, match=r"\(.* is closed to writing\)"):
+        check(tmp_path / "new")
 
 
 def test_leftovers_of_killed_runs_are_removed(tmp_path: Path) -> None:

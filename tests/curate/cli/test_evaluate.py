@@ -14,6 +14,7 @@ from curate.cli.evaluate import CORRUPT_HELP
 from distill.corruptions import KINDS
 from distill.evaluation import predict
 from distill.networks import load_network
+from index.files import out_of_space
 
 from ..conftest import Kdcurate
 from ..helpers import CLASSES, pixels_of, png, write_parquet
@@ -74,6 +75,31 @@ def test_a_screen_shows_classes_confusions_and_copies(
 def test_a_wrong_corruption_is_refused_before_any_work(kdcurate: Kdcurate, teacher: str) -> None:
     found = kdcurate("evaluate", teacher, "--data", "absent.parquet", "--corrupt", "fog")
     assert found.code == 2 and "--corrupt 'fog' is unknown" in found.err
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_any_work(
+    kdcurate: Kdcurate, teacher: str, labelled: Path, tmp_path: Path
+) -> None:
+    found = kdcurate("evaluate", teacher, "--data", labelled, "--confusion", tmp_path)
+    assert (found.code, found.out) == (2, "")
+    assert found.err == f"kdcurate: cannot write {tmp_path} (it is a folder): name another file\n"
+
+
+def test_what_is_measured_is_told_even_where_it_cannot_be_written(
+    kdcurate: Kdcurate,
+    teacher: str,
+    labelled: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: object) -> None:
+        raise out_of_space(tmp_path)
+
+    monkeypatch.setattr("curate.confusion.write_confusion", full)
+    asked = ("--data", labelled, "--device", "cpu", "--confusion", tmp_path / "c.csv", "--json")
+    found = kdcurate("evaluate", teacher, *asked)
+    assert found.code == 1 and "no space left" in found.err
+    assert json.loads(found.out)["n"] == N
 
 
 def test_help_names_every_corruption() -> None:

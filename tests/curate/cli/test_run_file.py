@@ -14,7 +14,7 @@ import pytest
 from curate.cli.run import TEMPLATE
 
 from ..conftest import Kdcurate
-from ..helpers import pixels_of, png, query, write_parquet
+from ..helpers import pixels_of, png, query, write_files, write_parquet
 
 WHOLE = """\
 sources = ["{crawl}"]
@@ -67,9 +67,9 @@ def test_a_file_is_written_and_never_over_another(kdcurate: Kdcurate, tmp_path: 
 def named(tmp_path: Path, crawl: Path, teacher: str) -> Path:
     """A folder with what the template names."""
     write_parquet(tmp_path / "own.parquet", "image BLOB, label INTEGER", [(png(pixels_of(1)), 0)])
-    (tmp_path / "test").mkdir()
-    for folder in ("crawl", "own-images", "test/ant"):
+    for folder in ("crawl", "own-images"):
         (tmp_path / folder).symlink_to(crawl)
+    write_files(tmp_path / "test" / "ant", {"1.png": png(pixels_of(1))})
     shutil.copytree(Path(teacher).parent, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
@@ -174,18 +174,34 @@ def test_what_is_not_there_is_told_before_any_work(
             '[evaluate]\ndata = "own.parquet"\ncorrupt = ["rain"]\n[distill]',
             "corrupt in [evaluate] 'rain' is unknown",
         ),
+        ("batch-size = 4", 'run = ""', "run in [distill] is empty"),
+        ("batch-size = 4", "cache-budget = -1.0", "cache-budget in [distill] is -1: it must be"),
+        ("budget = 12", f'name = "{"a" * 268}"', "name in [select] has 268 bytes"),
+        (
+            "[distill]",
+            '[evaluate]\ndata = "own.parquet"\nconfusion = "."\n[distill]',
+            "confusion in [evaluate]: cannot write . (it is a folder)",
+        ),
+        (
+            "[distill]",
+            '[evaluate]\ndata = "far.parquet"\n[distill]',
+            "data in [evaluate]: far.parquet: labels run from 95 to 95",
+        ),
+        ("[distill]", '[distill]\neval = "far.parquet"', "eval in [distill]: far.parquet: labels"),
     ],
 )
 def test_values_are_refused_before_the_first_step(
     kdcurate: Kdcurate, file: Path, before: str, after: str, said: str, dry: bool
 ) -> None:
     write_parquet(file.parent / "own.parquet", "image BLOB, label INTEGER", [(b"", 0)])
+    far = [(png(pixels_of(1)), 95)]
+    write_parquet(file.parent / "far.parquet", "image BLOB, label INTEGER", far)
     assert before in file.read_text()
     file.write_text(file.read_text().replace(before, after, 1))
     found = kdcurate("run", file, *(["--dry-run"] if dry else []))
     assert (found.code in (1, 2), found.out) == (True, "")
     assert said in found.err and found.err.count("\n") == 1, found.err
-    assert os.listdir(file.parent) == ["kdcurate.toml", "own.parquet"]
+    assert {*os.listdir(file.parent)} == {"kdcurate.toml", "own.parquet", "far.parquet"}
 
 
 def test_a_name_that_is_taken_is_to_be_changed_in_the_file(kdcurate: Kdcurate, file: Path) -> None:

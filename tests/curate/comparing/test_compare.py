@@ -267,9 +267,16 @@ def test_a_part_that_is_left_out_is_a_row_of_its_own(asked: Grid, pool: Pool) ->
         compare(pool.catalog, replace(small, without=("balance",)))
 
 
-def test_what_would_fail_is_refused_before_anything_is_trained(asked: Grid, pool: Pool) -> None:
+def test_what_would_fail_is_refused_before_anything_is_trained(
+    asked: Grid, pool: Pool, tmp_path: Path
+) -> None:
     with pytest.raises(DataError, match=r"absent\.parquet"):
         compare(pool.catalog, replace(asked, evaluate_on="absent.parquet"))
+    strings = [(png(pixels_of(1)), "ant")]
+    data = str(write_parquet(tmp_path / "d.parquet", "image BLOB, label VARCHAR", strings))
+    for ask in (compare, plan):
+        with pytest.raises(DataError, match="has no label: name an integer column"):
+            ask(pool.catalog, replace(asked, evaluate_on=data))
     vit = "timm:vit_tiny_patch16_224?img_size=16&patch_size=8"
     with pytest.raises(MethodError, match="kd3"):
         compare(pool.catalog, replace(asked, student=vit))

@@ -187,6 +187,9 @@ def test_a_manifest_is_named_after_what_makes_it(teacher: str, student: str) -> 
             "--without weighting is a part of kd3, and --methods has none",
         ),
         ({"reference": ("r",)}, "--reference is for strategies that need one"),
+        ({"cache_budget_gib": -4}, "--cache-budget is -4: it must be above 0"),
+        ({"name": ""}, "--name is empty"),
+        ({"name": "a" * 268}, "--name has 268 bytes"),
     ],
 )
 def test_what_makes_no_sense_is_refused(given: dict[str, Any], said: str) -> None:

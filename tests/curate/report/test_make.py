@@ -93,6 +93,8 @@ def test_figures_need_a_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="is a file"):
         check_figures(tmp_path / "file")
+    with pytest.raises(UsageError, match="cannot write to .*file is no folder"):
+        check_figures(tmp_path / "file" / "new")
     check_figures(tmp_path / "new")
 
 
