@@ -61,7 +61,7 @@ def test_another_seed_is_another_student(catalog: Catalog, teacher_card: Path, m
         ({"train": replace(TRAIN, seed=1)}, "seed = 0, not 1"),
         ({"train": replace(TRAIN, lr=0.01)}, "lr = 0.05, not 0.01"),
         ({"method": "kd"}, "method = 'kd3', not 'kd'"),
-        ({"method_options": {"contrast": "0"}}, "method_options"),
+        ({"method_options": {"contrast": "0"}}, "--option contrast = None, not"),
         ({"manifest": "second"}, "manifest = 'hash-of-first', not 'hash-of-second'"),
         ({"student": "cifar:resnet14"}, "student = 'cifar:resnet8'"),
     ],
