@@ -10,7 +10,7 @@ from distill.images import check_cache_budget
 from distill.labelled import check_labelled, check_start
 from distill.methods import find_method
 from index.errors import UsageError
-from index.names import check_name
+from index.names import LONGEST, check_name
 
 if TYPE_CHECKING:
     from distill.networks import Network
@@ -32,7 +32,7 @@ def check_run(options: RunOptions) -> RunOptions:
     if options.evaluate_on:
         check_labelled(options.evaluate_on)
     name = options.name
-    check_name("--run", name)
+    check_name("--run", name, longest=LONGEST)
     if name is not None and (Path(name).name != name or name == ".."):
         raise UsageError(f"--run {name!r} is a path: give a name, without slashes")
     return options

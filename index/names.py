@@ -9,8 +9,8 @@ from index.errors import UsageError
 LONGEST = 200
 
 
-def check_name(option: str, name: str | None) -> None:
-    """Refuse a name that is none, or that files could not have; None is none given.
+def check_name(option: str, name: str | None, *, longest: int | None = None) -> None:
+    """Refuse a name that is none, or has more bytes than the `longest`; None is none given.
 
     Raises:
         UsageError: it is; the message names the option.
@@ -21,9 +21,9 @@ def check_name(option: str, name: str | None) -> None:
         raise UsageError(f"{option} is empty: give a name")
     if "\0" in name:
         raise UsageError(f"{option} {name!r} has a NUL character in it: give another name")
-    if (size := _bytes_of(name)) > LONGEST:
+    if longest is not None and (size := _bytes_of(name)) > longest:
         raise UsageError(
-            f"{option} has {size} bytes, and a name may have {LONGEST}: give a shorter one"
+            f"{option} has {size} bytes, and a name may have {longest}: give a shorter one"
         )
 
 

@@ -76,7 +76,7 @@ def test_no_checkpoint_is_no_error(tmp_path: Path) -> None:
     [
         ({"lr": 0.1}, r"lr = 0\.05, not 0\.1"),
         ({"max_steps": 9}, "max_steps = None, not 9"),
-        ({"method_options": {"t": 2}}, r"method_options = \{'t': 4\}, not \{'t': 2\}"),
+        ({"method_options": {"t": 2}}, "--option t = 4, not 2"),
         ({"new": True}, "new = None, not True"),
         ({"lr": 0.1, "epochs": 4}, "epochs = 3, not 4"),
     ],

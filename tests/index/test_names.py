@@ -22,12 +22,13 @@ from index.names import LONGEST, check_name, shortened
 )
 def test_what_is_no_name_is_refused(name: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        check_name("--run", name)
+        check_name("--run", name, longest=LONGEST)
 
 
 def test_other_names_are_taken(tmp_path: Path) -> None:
     for name in (None, "a", "a b", "\u00e9" * 100, "a" * LONGEST):
-        check_name("--run", name)
+        check_name("--run", name, longest=LONGEST)
+    check_name("--name", "a" * 300)  # of no file
     (tmp_path / f".{'a' * LONGEST}.jsonl.{2**22}.tmp").touch()
 
 
