@@ -48,7 +48,8 @@ def write_model_card(catalog: Catalog, run: str, path: Path | None = None) -> Ca
     facts = _facts(catalog, run)
     folder = catalog.workspace / "runs" / run
     target = path or folder / "README.md"
-    check_target(target)
+    if path is not None:
+        check_target(path)
     licences, images = _licences(catalog, facts)
     measures = _measures(catalog, facts)
     text = "\n".join(_lines(facts, _evaluated_on(folder), licences, images, measures)) + "\n"

@@ -13,7 +13,7 @@ from index.errors import UsageError
 from index.names import LONGEST, check_name
 
 if TYPE_CHECKING:
-    from distill.networks import Network
+    from distill.networks import Card
     from distill.run import RunOptions
 
 
@@ -38,8 +38,8 @@ def check_run(options: RunOptions) -> RunOptions:
     return options
 
 
-def check_evaluated(source: str | None, teacher: Network, *, fetch: bool = True) -> None:
-    """Read the start of what a student of this teacher's is to be evaluated on, if anything.
+def check_evaluated(source: str | None, card: Card, classes: int, *, fetch: bool = True) -> None:
+    """Read the start of what a student of this teacher's card is to be evaluated on, if anything.
 
     A label that is no class would be found by the evaluation, after the whole training. `fetch`
     tells whether what has to be downloaded is, as it is not to plan a run.
@@ -48,8 +48,7 @@ def check_evaluated(source: str | None, teacher: Network, *, fetch: bool = True)
         DataError, UsageError: see `distill.labelled.check_start`.
     """
     if source:
-        card = teacher.card
-        check_start(source, card.input.view(), card.classes, teacher.num_classes, fetch=fetch)
+        check_start(source, card.input.view(), card.classes, classes, fetch=fetch)
 
 
 def refuse_rounds(options: RunOptions) -> None:

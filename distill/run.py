@@ -112,13 +112,15 @@ def distill(
     folder = catalog.workspace / "runs" / name
     identity = _identity(options, teacher, content_hash)
     method = make_method(options, teacher)
-    _tell_input(options.student, teacher, progress)
     with _alone(folder) if processes.first else nullcontext():
         finished = processes.of_first(lambda: read_result(folder, identity))
         if finished and _has_all(catalog, finished, options):
             progress.say(f"run {name} is finished: its result is read, nothing is trained")
             return finished
-        processes.of_first(lambda: check_evaluated(options.evaluate_on, teacher))
+        processes.of_first(
+            lambda: check_evaluated(options.evaluate_on, teacher.card, teacher.num_classes)
+        )
+        _tell_input(options.student, teacher, progress)
         processes.of_first(lambda: write_begun(catalog, folder, options.manifest, identity))
         if selection is None:
             if finished:  # only what is missing is asked for: what is there stays

@@ -92,7 +92,8 @@ class Trainer:
         selected = len(self._selection.ids)
         self._steps_an_epoch = selected // options.batch_of(selected)
         self.total_steps = options.steps_of(selected)
-        method.check_part(options.batch_of(selected) // options.parts)
+        if not (options.sync_batchnorm and options.processes > 1):
+            method.check_part(options.batch_of(selected) // options.parts)
         self._metrics = _metrics(folder, options) if self._processes.first else MetricsLog(None, 1)
         method.prepare(len(images.ids))
         self.method = method.to(self._processes.device).to(memory_format=torch.channels_last)

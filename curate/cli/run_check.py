@@ -23,7 +23,7 @@ from distill.checks import check_evaluated, check_run
 from distill.corruptions import parse_corruptions
 from distill.datafree.registry import is_data_free
 from distill.labelled import check_labelled
-from distill.networks import load_embedder, load_network
+from distill.networks import load_embedder
 from distill.networks.card import resolve
 from index.engines import check_engine
 from index.errors import KdcurateError, UsageError
@@ -148,16 +148,22 @@ def _check_evaluate(given: Mapping[str, Any]) -> None:
 
 
 def _check_evaluated(config: Config) -> None:
-    """Read the start of the labelled data, once all else is in order: that takes the teacher."""
+    """Read the start of the labelled data, once all else is in order.
+
+    Where the teacher's card does not say how many classes there are, as of a network from a hub,
+    the step itself does, before it trains.
+    """
     data = [("evaluate", "--data", "data"), ("distill", "--eval", "evaluate_on")]
     given = {step: _parsed(config, step) for step, _, _ in data if step in config.steps}
     if not any(given[step][name] for step, _, name in data if step in given):
         return
-    teacher = load_network(given["distill"]["teacher"])
+    card = resolve(given["distill"]["teacher"])
+    if card.class_count is None:
+        return
     for step, option, name in data:
         if step in given:
             with speaking_of(config, step), _placed(option):
-                check_evaluated(given[step][name], teacher, fetch=False)
+                check_evaluated(given[step][name], card, card.class_count, fetch=False)
 
 
 _CHECKS: dict[str, Callable[[Mapping[str, Any]], None]] = {

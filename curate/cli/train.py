@@ -193,7 +193,7 @@ def distill(
     check_run(options)  # not after hours of scoring
     make_reselect = None
     if rounds and processes.first:
-        check_evaluated(evaluate_on, network)
+        check_evaluated(evaluate_on, network.card, network.num_classes)
         make_reselect = prepare_rounds(catalog, options, network, progress)
     result = train(
         catalog,
@@ -221,7 +221,7 @@ def _plan(catalog: Catalog, options: RunOptions, teacher: Network) -> dict[str, 
     from distill.selection import read_selection
 
     check_run(options)
-    check_evaluated(options.evaluate_on, teacher, fetch=False)
+    check_evaluated(options.evaluate_on, teacher.card, teacher.num_classes, fetch=False)
     method = make_method(options, teacher)
     if options.manifest is None:
         return _plan_without_images(options, teacher)

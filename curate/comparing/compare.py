@@ -56,7 +56,8 @@ def compare(
     """
     progress = progress or Silent()
     with _or_empty(catalog, grid) as known:
-        rows = _checked(known, grid, fetch=True)
+        rows = _checked(known, grid)
+        _check_evaluated(grid, _planned(known, grid, rows), fetch=True)
     if not catalog.exists():  # no row needs a crawl: a workspace begins here
         with catalog.write():
             pass
@@ -78,12 +79,24 @@ def plan(catalog: Catalog, grid: Grid) -> list[dict[str, Any]]:
         DataError, MethodError, NetworkError, UsageError: as `compare` does.
     """
     with _or_empty(catalog, grid) as known:
-        rows = _checked(known, grid, fetch=False)
-        manifests, teacher = find_manifests(known, grid, rows), load_network(grid.teacher)
-        return [_planned(known, grid, cell, manifests, teacher) for cell in _cells(grid, rows)]
+        cells = _planned(known, grid, _checked(known, grid))
+        _check_evaluated(grid, cells, fetch=False)
+        return cells
 
 
-def _planned(
+def _planned(catalog: Catalog, grid: Grid, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    manifests, teacher = find_manifests(catalog, grid, rows), load_network(grid.teacher)
+    return [_cell(catalog, grid, one, manifests, teacher) for one in _cells(grid, rows)]
+
+
+def _check_evaluated(grid: Grid, cells: Sequence[dict[str, Any]], *, fetch: bool) -> None:
+    """Look at what students are evaluated on, where one is still to be trained."""
+    if not all(cell["finished"] for cell in cells):
+        teacher = load_network(grid.teacher)
+        check_evaluated(grid.evaluate_on, teacher.card, teacher.num_classes, fetch=fetch)
+
+
+def _cell(
     catalog: Catalog,
     grid: Grid,
     cell: Cell,
@@ -117,11 +130,8 @@ def _or_empty(catalog: Catalog, grid: Grid) -> Iterator[Catalog]:
         yield empty
 
 
-def _checked(catalog: Catalog, grid: Grid, *, fetch: bool) -> list[Row]:
-    """Refuse what would fail after hours: return the rows.
-
-    `fetch` tells whether labelled data that has to be downloaded is.
-    """
+def _checked(catalog: Catalog, grid: Grid) -> list[Row]:
+    """Refuse what would fail after hours: return the rows."""
     grid.check(index=first_embedder(catalog) is not None)
     check_labelled(grid.evaluate_on)
     if grid.strategies:
@@ -131,7 +141,6 @@ def _checked(catalog: Catalog, grid: Grid, *, fetch: bool) -> list[Row]:
     grid.check_rows(rows)
     check_recorded(catalog, grid, selections)
     check_pool(catalog, grid, rows)
-    check_evaluated(grid.evaluate_on, load_network(grid.teacher), fetch=fetch)
     for row in {(row.learned_by, row.rounds): row for row in rows}.values():
         options = _options(grid, Cell(row, 0), "none yet" if row.selection else None)
         make_method(options, load_network(grid.teacher))

@@ -9,7 +9,8 @@ from index.errors import UsageError
 if TYPE_CHECKING:
     from curate.comparing.grid import Grid
 
-_OF_SELECTIONS = ("balance", "diversity", "near_duplicates", "where", "budget")
+# Not the budget: it names the comparison, to which rows may be added that do not read it.
+_OF_SELECTIONS = ("balance", "diversity", "near_duplicates", "where")
 
 
 def check_used(grid: Grid, baseline: str) -> None:

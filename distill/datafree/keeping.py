@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 from collections.abc import Iterable, Mapping
 from itertools import chain
@@ -31,6 +32,8 @@ def write_images(
     folder = listing.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
     remove_leftovers(folder)
+    for leftover in listing.parent.glob(f".{glob.escape(listing.name)}.*.tmp"):
+        leftover.unlink(missing_ok=True)
     count = 0
     with atomic_path(listing) as whole, whole.open("w") as rows:
         for image in chain.from_iterable(batches):

@@ -62,7 +62,7 @@ def complete(options: RunOptions) -> RunOptions:
     _refuse_unread(name, recipe, options.method_options)
     steps = total_steps(options.train)
     if "warmup" in options.method_options:
-        _check_warmup(recipe, steps)
+        _check_warmup(recipe, options.method_options, steps)
     else:
         recipe = recipe.fitted(steps)
     _check_kept(options.keep_images, recipe, steps)
@@ -134,9 +134,11 @@ def recipe_of(options: RunOptions) -> Recipe:
     return make_recipe(options.method, "paper", options.method_options)  # which are all of them
 
 
-def _check_warmup(recipe: Recipe, steps: int) -> None:
+def _check_warmup(recipe: Recipe, given: Mapping[str, Any], steps: int) -> None:
     """Refuse a warmup that would leave no round to the adversarial term."""
     if not isinstance(recipe, RoundsRecipe) or not recipe.adv or not recipe.warmup:
+        return
+    if given.keys() == type(recipe).model_fields.keys():  # of a run that was begun with it
         return
     if recipe.warmup >= (rounds := recipe.rounds(steps)):
         raise UsageError(

@@ -11,6 +11,8 @@ from distill.labelled.base import Labelled
 from index import sources
 from index.decoding import DecodeError, View, decode
 from index.errors import DataError
+from index.sources.files import is_image_name
+from index.sources.tree import files_below
 
 LABEL_COLUMNS = ("label", "labels", "class", "target")
 
@@ -50,7 +52,11 @@ def told(source: str, classes: Sequence[str] | None) -> list[int]:
     """
     root = Path(source).expanduser().absolute()
     numbers = _class_folders(root, classes)
-    return [number for name, number in numbers.items() if any((root / name).iterdir())]
+    return [number for name, number in numbers.items() if _holds_any(root / name)]
+
+
+def _holds_any(folder: Path) -> bool:
+    return not folder.is_symlink() and any(files_below(str(folder), is_image_name))
 
 
 def class_numbers(

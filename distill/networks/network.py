@@ -98,7 +98,8 @@ class Network(nn.Module):
         remedy = "leave its auxiliary ones out (?aux_logits=false)" if auxiliary else "take another"
         what = f"images of {side} pixels"
         if images == 1:
-            what, remedy = "one image at a time", "raise --batch-size, or lower --accumulate"
+            what = "one image at a time"
+            remedy = "raise --batch-size, select more, or lower --accumulate or the processes"
         try:
             with torch.random.fork_rng(devices=[]), torch.no_grad():
                 found = module(self.classifier.weight.new_zeros(images, 3, side, side))

@@ -62,7 +62,7 @@ def _refuse_made(path: Path) -> None:
     if folder is not None:
         raise UsageError(
             f"{path} holds images that a method made, and its files do not say which: they are "
-            f"catalogued already, by {folder / 'RUN.jsonl'}"
+            f"catalogued already, by {folder}.jsonl"
         )
 
 
@@ -137,11 +137,12 @@ def _entries(path: Place, left_aside: Counter[str]) -> Iterator[Entry]:
     elif path.is_file():
         yield listed(path)
     else:
-        found = files_below(str(path), _is_image_name, left_aside)
+        found = files_below(str(path), is_image_name, left_aside)
         yield from (listed(Path(name)) for name in found)
 
 
-def _is_image_name(name: str) -> bool:
+def is_image_name(name: str) -> bool:
+    """Tell whether a file of this name is taken for an image."""
     return os.path.splitext(name)[1].lower() in SUFFIXES
 
 

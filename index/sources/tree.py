@@ -72,9 +72,14 @@ def files_below(
 
 
 def is_made(folder: str) -> bool:
-    """Tell whether a folder is the one below a workspace with images that methods made."""
-    above, name = os.path.split(folder)
-    return name == MADE_FOLDER and os.path.isfile(os.path.join(above, FILE_NAME))
+    """Tell whether a folder holds images that a run made: WS/synthetic/RUN, its list beside it."""
+    above = os.path.dirname(folder)
+    workspace, name = os.path.split(above)
+    return (
+        name == MADE_FOLDER
+        and os.path.isfile(f"{folder}.jsonl")
+        and os.path.isfile(os.path.join(workspace, FILE_NAME))
+    )
 
 
 def in_order(names: Iterator[str]) -> Iterator[str]:

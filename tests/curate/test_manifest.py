@@ -149,7 +149,9 @@ def test_a_manifest_is_deleted_with_its_decisions(pool: Pool, workspace: Path) -
         delete_manifest(pool.catalog, "first")
 
 
-@pytest.mark.parametrize(("name", "said"), [("", "--name is empty"), ("a" * 268, "--name has 268")])
+@pytest.mark.parametrize(
+    ("name", "said"), [("", "--name is empty"), ("a\0", "--name .* has a NUL")]
+)
 def test_what_is_no_name_is_refused(pool: Pool, tmp_path: Path, name: str, said: str) -> None:
     (tmp_path / "list.txt").write_text("1\n")
     with pytest.raises(UsageError, match=said):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from index.catalog import Catalog
+
 from .conftest import Kdcurate
 from .helpers import IMAGES, pixels_of, png, query
 
@@ -85,11 +87,38 @@ def test_a_build_of_folders_leaves_them_to_their_list(
     assert again.code == 0 and "1 with images that a method made" in again.err
     assert query(workspace, counts) == [("dafl", COUNT), (None, 3)]
     made = workspace / "synthetic"
-    for source in (made, made / "r", made / "r" / "000000.png"):
+    nothing = kdcurate(*build, made, "--workers", 0)
+    assert nothing.code == 3 and "1 with images that a method made" in nothing.err
+    for source in (made / "r", made / "r" / "000000.png"):
         refused = kdcurate(*build, source, "--workers", 0)
         assert refused.code == 2 and f"{source} holds images that a method made" in refused.err
     assert kdcurate(*build, made / "r.jsonl", "--workers", 0).code == 0
     assert query(workspace, counts) == [("dafl", COUNT), (None, 3)]
+    (made / "own").mkdir()  # no run's
+    (made / "own" / "0.png").write_bytes(png(pixels_of(9)))
+    assert kdcurate(*build, tmp_path / "crawl", "--workers", 0).code == 0
+    assert query(workspace, counts) == [("dafl", COUNT), (None, 4)]
+
+
+def test_images_that_an_older_build_took_for_the_crawls_come_back_by_their_list(
+    kdcurate: Kdcurate, tmp_path: Path, teacher: str
+) -> None:
+    workspace, counts = (
+        tmp_path / "ws",
+        "SELECT metadata->>'method', count(*) FROM locations GROUP BY 1",
+    )
+    train = (
+        *("distill", "-w", workspace, "--method", "dafl", "--teacher", teacher, "--run", "r"),
+        *("--student", "cifar:resnet8", "--keep-images", COUNT, *SMALL, *FAST),
+    )
+    assert kdcurate(*train).code == 0
+    with Catalog(workspace).write() as connection:  # as it was left
+        connection.execute("UPDATE locations SET metadata = NULL")
+        connection.execute("DELETE FROM kdcurate_schema WHERE version = 12")
+    listing = workspace / "synthetic" / "r.jsonl"
+    build = ("build-index", "-w", workspace, "--embedder", teacher, "--device", "cpu")
+    assert kdcurate(*build, listing, "--workers", 0).code == 0
+    assert query(workspace, counts) == [("dafl", COUNT)]
 
 
 def test_without_a_crawl_the_teacher_embeds_them(

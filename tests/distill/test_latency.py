@@ -30,11 +30,11 @@ class Slow(nn.Module):
 
 def test_the_least_of_single_images_in_eval_mode_on_one_core() -> None:
     Slow.seen.clear()
-    pauses = (0.0, *[0.1] * (LEAST - 1), 0.01)  # the first is not counted
+    pauses = (0.0, 1.0, 1.0, *[0.01] * (LEAST - 3), 1.0)  # the first is not counted
     module, threads = Slow(*pauses).train(), torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        assert 10 <= cpu_latency_ms(module, 8, budget_s=0) < 100
+        assert 10 <= cpu_latency_ms(module, 8, budget_s=0) < 1000
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(threads)

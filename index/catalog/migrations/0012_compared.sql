@@ -26,3 +26,7 @@ COMMENT ON COLUMN compared.macs IS 'multiply-accumulates of one image at the stu
 COMMENT ON COLUMN compared.flops IS 'the same as the KD3 paper counts FLOPs';
 COMMENT ON COLUMN compared.cpu_ms IS 'least time of one image on one CPU core, over the seeds';
 COMMENT ON COLUMN compared.seconds IS 'mean training time';
+
+-- A build of a folder with the workspace in it took images that a method made for the crawl's: their lists are to be read again.
+DELETE FROM partitions WHERE container LIKE '%/synthetic/%.jsonl' AND NOT EXISTS (
+    SELECT 1 FROM locations l WHERE l.metadata->>'run' = regexp_extract(container, '([^/]+)[.]jsonl$', 1));

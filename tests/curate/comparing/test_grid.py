@@ -147,11 +147,6 @@ def test_a_manifest_is_named_after_what_makes_it(teacher: str, student: str) -> 
             "--balance full is for what --strategies select",
         ),
         (
-            {"manifests": ("mine",), "strategies": ()},
-            "--budget 10 is for what --strategies select, and nothing is selected here",
-        ),
-        ({"methods": ("cmi",)}, "--budget 10 is for what --strategies select"),
-        (
             {"methods": ("cmi", "pre"), "select": SelectOptions("random")},
             "^--strategies kd3 is for methods that train on a manifest, and all of --methods make",
         ),
@@ -189,7 +184,7 @@ def test_a_manifest_is_named_after_what_makes_it(teacher: str, student: str) -> 
         ({"reference": ("r",)}, "--reference is for strategies that need one"),
         ({"cache_budget_gib": -4}, "--cache-budget is -4: it must be above 0"),
         ({"name": ""}, "--name is empty"),
-        ({"name": "a" * 268}, "--name has 268 bytes"),
+        ({"name": " "}, "--name is empty"),
     ],
 )
 def test_what_makes_no_sense_is_refused(given: dict[str, Any], said: str) -> None:

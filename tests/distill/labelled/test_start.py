@@ -54,6 +54,7 @@ def test_every_folder_counts_without_being_read(tmp_path: Path) -> None:
     names = [f"{label}/{n}.png" for label in ("a", "b", "c") for n in range(MANY)]
     source = folders(tmp_path, *(name for name in names if not name.startswith("c")))
     (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "readme.txt").write_text("none yet")
     check(source, classes=2)  # the third has no images
     (tmp_path / "c" / "0.png").write_bytes(b"<html>")
     check(source)
