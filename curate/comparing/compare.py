@@ -57,7 +57,7 @@ def compare(
     progress = progress or Silent()
     with _or_empty(catalog, grid) as known:
         rows = _checked(known, grid)
-        _check_evaluated(grid, _planned(known, grid, rows), fetch=True)
+        _plan(known, grid, rows, fetch=True)
     if not catalog.exists():  # no row needs a crawl: a workspace begins here
         with catalog.write():
             pass
@@ -79,24 +79,21 @@ def plan(catalog: Catalog, grid: Grid) -> list[dict[str, Any]]:
         DataError, MethodError, NetworkError, UsageError: as `compare` does.
     """
     with _or_empty(catalog, grid) as known:
-        cells = _planned(known, grid, _checked(known, grid))
-        _check_evaluated(grid, cells, fetch=False)
-        return cells
+        return _plan(known, grid, _checked(known, grid), fetch=False)
 
 
-def _planned(catalog: Catalog, grid: Grid, rows: Sequence[Row]) -> list[dict[str, Any]]:
+def _plan(
+    catalog: Catalog, grid: Grid, rows: Sequence[Row], *, fetch: bool
+) -> list[dict[str, Any]]:
+    """Say what each cell is; where one is to be trained, look at what it is evaluated on."""
     manifests, teacher = find_manifests(catalog, grid, rows), load_network(grid.teacher)
-    return [_cell(catalog, grid, one, manifests, teacher) for one in _cells(grid, rows)]
-
-
-def _check_evaluated(grid: Grid, cells: Sequence[dict[str, Any]], *, fetch: bool) -> None:
-    """Look at what students are evaluated on, where one is still to be trained."""
+    cells = [_planned(catalog, grid, one, manifests, teacher) for one in _cells(grid, rows)]
     if not all(cell["finished"] for cell in cells):
-        teacher = load_network(grid.teacher)
         check_evaluated(grid.evaluate_on, teacher.card, teacher.num_classes, fetch=fetch)
+    return cells
 
 
-def _cell(
+def _planned(
     catalog: Catalog,
     grid: Grid,
     cell: Cell,
@@ -120,7 +117,7 @@ def _cell(
 @contextmanager
 def _or_empty(catalog: Catalog, grid: Grid) -> Iterator[Catalog]:
     """Yield the catalog; an empty one where there is none yet and no row learns from a crawl."""
-    if catalog.exists() or not grid.own_images.issuperset(grid.methods):
+    if catalog.exists() or not grid.makes_all:
         yield catalog
         return
     with TemporaryDirectory(prefix="kdcurate-") as folder:

@@ -128,8 +128,6 @@ class Grid:
         """
         if self.seeds < 1:
             raise UsageError(f"--seeds is {self.seeds}: it must be at least 1")
-        if self.rounds < 0:
-            raise UsageError(f"--rounds is {self.rounds}: it must not be negative")
         check_name("--name", self.name)
         check_cache_budget(self.cache_budget_gib)
         self._check_names()

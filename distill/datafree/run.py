@@ -59,12 +59,14 @@ def complete(options: RunOptions) -> RunOptions:
     if "without" in options.method_options:
         raise UsageError(f"--without is kd3's: {name} has no parts to leave out")
     recipe = make_recipe(name, options.preset or "paper", options.method_options)
-    _refuse_unread(name, recipe, options.method_options)
-    steps = total_steps(options.train)
-    if "warmup" in options.method_options:
-        _check_warmup(recipe, options.method_options, steps)
-    else:
-        recipe = recipe.fitted(steps)
+    given, steps = options.method_options, total_steps(options.train)
+    # A whole recipe is nobody's typing: it was completed before, maybe for a run that goes on.
+    if given.keys() != type(recipe).model_fields.keys():
+        _refuse_unread(name, recipe, given)
+        if "warmup" in given:
+            _check_warmup(recipe, steps)
+        else:
+            recipe = recipe.fitted(steps)
     _check_kept(options.keep_images, recipe, steps)
     return replace(options, method=name, method_options=recipe.model_dump())
 
@@ -134,11 +136,9 @@ def recipe_of(options: RunOptions) -> Recipe:
     return make_recipe(options.method, "paper", options.method_options)  # which are all of them
 
 
-def _check_warmup(recipe: Recipe, given: Mapping[str, Any], steps: int) -> None:
+def _check_warmup(recipe: Recipe, steps: int) -> None:
     """Refuse a warmup that would leave no round to the adversarial term."""
     if not isinstance(recipe, RoundsRecipe) or not recipe.adv or not recipe.warmup:
-        return
-    if given.keys() == type(recipe).model_fields.keys():  # of a run that was begun with it
         return
     if recipe.warmup >= (rounds := recipe.rounds(steps)):
         raise UsageError(
@@ -148,12 +148,7 @@ def _check_warmup(recipe: Recipe, given: Mapping[str, Any], steps: int) -> None:
 
 
 def _refuse_unread(name: str, recipe: Recipe, given: Mapping[str, Any]) -> None:
-    """Refuse options that would make another run of the same training.
-
-    A whole recipe, as completed options have it, is nobody's typing: a preset set what is unread.
-    """
-    if given.keys() == type(recipe).model_fields.keys():
-        return
+    """Refuse options that would make another run of the same training."""
     for option in given:
         if why := recipe.why_unread(option):
             raise UsageError(f"method {name}, option '{option}': {why}")
