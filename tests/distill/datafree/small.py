@@ -14,7 +14,10 @@ from distill.datafree.inversion import Inversion
 from distill.datafree.learner import make_learner
 from distill.datafree.registry import find_data_free, make_recipe
 from distill.datafree.synthesiser import Compute, Synthesiser, Terms
+from distill.datafree.trainer import DataFreeTrainer
 from distill.networks import Network
+from distill.options import TrainOptions
+from index.progress import Silent
 
 from ..helpers import tiny
 
@@ -55,3 +58,14 @@ def shown_to(network: Network) -> Iterator[list[Tensor]]:
         yield seen
     finally:
         hook.remove()
+
+
+def trainer(name: str, folder: Path, progress: Silent | None = None, **given: Any) -> Any:
+    more = {"student_steps": 3} if name in ("deepinversion", "adi", "cmi") else {}
+    recipe = make_recipe(name, "paper", small(name, **(more | given.pop("recipe", {}))))
+    usual = {"max_steps": 8, "batch_size": 5, "augment": "none", "device": "cpu"}
+    usual |= {"precision": "float32", "checkpoint_every": 2, "log_every": 3}
+    options = TrainOptions(**{**usual, **given})
+    learner = make_learner(recipe, tiny(0), tiny(1))
+    kind = find_data_free(name).synthesiser
+    return DataFreeTrainer(learner, kind, recipe, options, folder, progress=progress)
